@@ -1,0 +1,58 @@
+"""carboy: Flask's public contract on a new engine."""
+
+from . import json as json
+from . import signals as signals
+from .app import Carboy as Carboy
+from .blueprint import Blueprint as Blueprint
+from .config import Config as Config
+from .context import after_this_request as after_this_request
+from .context import copy_current_request_context as copy_current_request_context
+from .context import has_app_context as has_app_context
+from .context import has_request_context as has_request_context
+from .context import stream_with_context as stream_with_context
+from .files import send_file as send_file
+from .files import send_from_directory as send_from_directory
+from .flash import flash as flash
+from .flash import get_flashed_messages as get_flashed_messages
+from .http import Request as Request
+from .http import Response as Response
+from .json import jsonify as jsonify
+from .proxies import current_app as current_app
+from .proxies import g as g
+from .proxies import request as request
+from .proxies import session as session
+from .shortcuts import abort as abort
+from .shortcuts import get_template_attribute as get_template_attribute
+from .shortcuts import make_response as make_response
+from .shortcuts import redirect as redirect
+from .shortcuts import url_for as url_for
+from .signals import appcontext_popped as appcontext_popped
+from .signals import appcontext_pushed as appcontext_pushed
+from .signals import appcontext_tearing_down as appcontext_tearing_down
+from .signals import before_render_template as before_render_template
+from .signals import got_request_exception as got_request_exception
+from .signals import message_flashed as message_flashed
+from .signals import request_finished as request_finished
+from .signals import request_started as request_started
+from .signals import request_tearing_down as request_tearing_down
+from .signals import template_rendered as template_rendered
+from .templating import render_template as render_template
+from .templating import render_template_string as render_template_string
+from .templating import stream_template as stream_template
+from .templating import stream_template_string as stream_template_string
+
+# Every name that can be imported from ``flask`` can be imported from here.
+Flask = Carboy
+
+__version__ = "0.1.0"
+
+
+def install_as_flask() -> None:
+    """Let ``flask`` and its submodules be carboy, in this process and its children.
+
+    Raises:
+        RuntimeError: The real Flask was imported already.
+    """
+    from .flask.alias import install
+
+    install()

@@ -1,0 +1,477 @@
+"""What belongs to one request, and what belongs to one use of an application.
+
+Two context variables are bound, as in Flask 3.1, because 3.1 lets an application
+context be entered inside a request while ``request`` stays visible. In an
+ordinary request both hold one and the same object: a :class:`RequestContext` is
+an application context too (Flask 3.2's merged context), unless a context of the
+same application was already active, whose ``g`` it then shares.
+
+Contexts are made anew for each use, never pooled: extensions key their own state
+on a context's identity. They have a ``__dict__``: extensions store on them.
+
+Inside carboy the context is passed along; the proxies are for users.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import inspect
+import sys
+import typing as t
+from contextvars import ContextVar
+from types import TracebackType
+
+from werkzeug.exceptions import HTTPException
+
+from .concurrency import step
+from .lazy import lazy
+from .signals import appcontext_popped
+from .signals import appcontext_pushed
+
+if t.TYPE_CHECKING:
+    from werkzeug.routing import MapAdapter
+
+    from .app import Carboy
+    from .http.request import Request
+    from .sessions import SessionMixin
+    from .typing import AfterRequestCallable
+
+F = t.TypeVar("F", bound=t.Callable[..., t.Any])
+Self = t.TypeVar("Self", bound="AppContext")
+
+# COMPAT: Flask 3.1 tells "no exception given" from None with a sentinel.
+_sentinel: t.Any = object()
+
+_cv_app: ContextVar[AppContext | None] = ContextVar("carboy.app_ctx")
+_cv_request: ContextVar[RequestContext | None] = ContextVar("carboy.request_ctx")
+
+NO_APP_MESSAGE = """\
+Working outside of application context.
+
+What you used needs to know the current application, and none is active here: this is not a request, and no
+context was entered. Put the code inside 'with app.app_context():' (tests, scripts, threads), or run it as a
+command of the application ('carboy shell', '@app.cli.command').\
+"""
+NO_REQUEST_MESSAGE = """\
+Working outside of request context.
+
+What you used needs an active HTTP request, and none is being handled here. In a test, use the test client or
+'with app.test_request_context(...):'; in a thread or task started by a view, wrap the function with
+'copy_current_request_context', or pass it the values that it needs.\
+"""
+
+
+def current_app_context() -> AppContext:
+    """Return the active application context.
+
+    Raises:
+        RuntimeError: No application context is active.
+    """
+    ctx = _cv_app.get(None)
+    if ctx is None:
+        raise RuntimeError(NO_APP_MESSAGE)
+    return ctx
+
+
+def current_request_context() -> RequestContext:
+    """Return the active request context.
+
+    Raises:
+        RuntimeError: No request context is active.
+    """
+    ctx = _cv_request.get(None)
+    if ctx is None:
+        raise RuntimeError(NO_REQUEST_MESSAGE)
+    return ctx
+
+
+def has_app_context() -> bool:
+    """Return whether an application context is active."""
+    return _cv_app.get(None) is not None
+
+
+def has_request_context() -> bool:
+    """Return whether a request context is active."""
+    return _cv_request.get(None) is not None
+
+
+class _AppCtxGlobals:
+    """The namespace behind ``g``: attributes for the time of one context."""
+
+    def __getattr__(self, name: str) -> t.Any:
+        # Only reached for a missing name; declared so that type checkers let any name pass.
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        self.__dict__[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        if name not in self.__dict__:
+            raise AttributeError(name)
+        del self.__dict__[name]
+
+    def get(self, name: str, default: t.Any = None) -> t.Any:
+        """Return the attribute *name*, or *default*."""
+        return self.__dict__.get(name, default)
+
+    def pop(self, name: str, default: t.Any = _sentinel) -> t.Any:
+        """Remove the attribute *name* and return it, or *default*.
+
+        Raises:
+            KeyError: There is no such attribute, and no default was given.
+        """
+        return self.__dict__.pop(name) if default is _sentinel else self.__dict__.pop(name, default)
+
+    def setdefault(self, name: str, default: t.Any = None) -> t.Any:
+        """Return the attribute *name*, setting it to *default* if missing."""
+        return self.__dict__.setdefault(name, default)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.__dict__
+
+    def __iter__(self) -> t.Iterator[str]:
+        return iter(self.__dict__)
+
+    def __repr__(self) -> str:
+        ctx = _cv_app.get(None)
+        return object.__repr__(self) if ctx is None else f"<flask.g of '{ctx.app.name}'>"
+
+
+def _reset(variable: ContextVar[t.Any], token: contextvars.Token[t.Any]) -> None:
+    try:
+        variable.reset(token)
+    except (ValueError, RuntimeError):
+        # Pushed in one thread or task and popped in another, each with a copy of the variables.
+        old = token.old_value
+        variable.set(None if old is contextvars.Token.MISSING else old)
+
+
+class AppContext:
+    """An application in use: carries ``app`` and ``g``.
+
+    Entered with ``with app.app_context():``, or ``async with`` on an event loop,
+    where async teardown functions are awaited.
+    """
+
+    _request: Request | None = None
+
+    def __init__(self, app: Carboy) -> None:
+        self.app = app
+        self._cv_tokens: list[t.Any] = []
+
+    @lazy
+    def g(self) -> t.Any:
+        """The namespace behind the ``g`` proxy; see ``app.app_ctx_globals_class``."""
+        return self.app.app_ctx_globals_class()
+
+    @lazy
+    def url_adapter(self) -> MapAdapter | None:
+        """Builds URLs; None outside a request without ``SERVER_NAME``."""
+        return self.app.create_url_adapter(None)
+
+    @property
+    def has_request(self) -> bool:
+        """Whether this context was made for a request (Flask 3.2)."""
+        return self._request is not None
+
+    def push(self) -> None:
+        """Make this the active context."""
+        self._cv_tokens.append(_cv_app.set(self))
+        if appcontext_pushed.receivers:
+            appcontext_pushed.send(self.app, _async_wrapper=self.app.ensure_sync)
+
+    def pop(self, exc: BaseException | None = _sentinel) -> None:
+        """Leave this context; the last pop runs the teardown functions.
+
+        Args:
+            exc: The exception that ended the work, for the teardown functions;
+                by default the one being handled.
+        """
+        step(self._pop(sys.exc_info()[1] if exc is _sentinel else exc, inline=True))
+
+    async def _pop(self, exc: BaseException | None, inline: bool) -> None:
+        try:
+            if len(self._cv_tokens) == 1:
+                await self.app._teardown_appcontext(self, exc, inline)
+        finally:
+            current = _cv_app.get(None)
+            _reset(_cv_app, self._cv_tokens.pop())
+        if current is not self:
+            raise AssertionError(f"Popped wrong app context. ({current!r} instead of {self!r})")
+        if appcontext_popped.receivers:
+            appcontext_popped.send(self.app, _async_wrapper=self.app.ensure_sync)
+
+    def __enter__(self: Self) -> Self:
+        self.push()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.pop(exc_value)
+
+    async def __aenter__(self: Self) -> Self:
+        self.push()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self._pop(exc_value, inline=False)
+
+
+class RequestContext(AppContext):
+    """One request in an application: ``request``, ``session``, ``g``, ``app``.
+
+    Made by ``app.request_context`` and ``app.test_request_context``.
+    """
+
+    flashes: list[tuple[str, str]] | None = None
+
+    def __init__(
+        self,
+        app: Carboy,
+        environ: dict[str, t.Any] | None = None,
+        request: Request | None = None,
+        session: SessionMixin | None = None,
+    ) -> None:
+        self.app = app
+        if request is None:
+            if environ is None:
+                raise TypeError("RequestContext needs 'environ' or 'request'.")
+            request = app.request_class(environ)
+        request.json_module = app.json
+        self.request = request
+        if session is not None:
+            self._session = session
+        self._cv_tokens = []
+
+    @property
+    def has_request(self) -> bool:
+        """True: this context was made for a request (Flask 3.2)."""
+        return True
+
+    @lazy
+    def _after_request_functions(self) -> list[AfterRequestCallable[t.Any]]:
+        return []
+
+    @lazy
+    def url_adapter(self) -> MapAdapter | None:
+        """Matches and builds URLs for this request; None if its Host is bad."""
+        try:
+            return self.app.create_url_adapter(self.request)
+        except HTTPException as e:
+            self.request.routing_exception = e
+            return None
+
+    @lazy
+    def _session(self) -> SessionMixin:
+        # The stock cookie session is opened here, at first touch; others at push.
+        interface = self.app.session_interface
+        session = interface.open_session(self.app, self.request)
+        return interface.make_null_session(self.app) if session is None else session
+
+    @property
+    def session(self) -> SessionMixin:
+        """The session; reading it here marks it as accessed (Flask 3.1.3)."""
+        session = self._session
+        session.accessed = True
+        return session
+
+    def copy(self) -> RequestContext:
+        """Return a new context for the same request and session.
+
+        To be entered in another greenlet or thread; the request object itself is
+        shared, so it must not be used from two at once.
+        """
+        return type(self)(self.app, self.request.environ, self.request, self.__dict__.get("_session"))
+
+    def match_request(self) -> None:
+        """Find the rule for the request; a miss is kept as ``routing_exception``."""
+        adapter = self.url_adapter
+        if adapter is not None:
+            request = self.request
+            try:
+                request.url_rule, request.view_args = adapter.match(return_rule=True)  # type: ignore[assignment]
+            except HTTPException as e:
+                request.routing_exception = e
+
+    def bind(self) -> None:
+        """Make this the active context; neither opens the session nor matches."""
+        app = self.app
+        current = _cv_app.get(None)
+        if current is None or current.app is not app:
+            app_token = _cv_app.set(self)
+            self._cv_tokens.append((_cv_request.set(self), app_token))
+            if appcontext_pushed.receivers:
+                appcontext_pushed.send(app, _async_wrapper=app.ensure_sync)
+        else:
+            self._cv_tokens.append((_cv_request.set(self), None))
+
+    def unbind_copy(self) -> contextvars.Context:
+        """Return a copy of the variables with this context active; leave it here.
+
+        For the thread or task that goes on with the request in that copy.
+        """
+        context = contextvars.copy_context()
+        request_token, app_token = self._cv_tokens[-1]
+        _cv_request.reset(request_token)
+        if app_token is not None:
+            _cv_app.reset(app_token)
+        return context
+
+    def push(self) -> None:
+        """Make this the active context, open the session, match the URL."""
+        self.bind()
+        self.open()
+        request = self.request
+        # COMPAT: Flask 3.1 matches at every push; a second match would undo what url processors did.
+        if request.url_rule is None and request.routing_exception is None:
+            self.match_request()
+
+    def open(self) -> None:
+        """Open the session now, unless it can wait for its first use."""
+        if not getattr(self.app.session_interface, "opens_at_first_use", False):
+            self._session  # noqa: B018 - computed by being read
+
+    async def _pop(self, exc: BaseException | None, inline: bool) -> None:
+        app = self.app
+        last = len(self._cv_tokens) == 1
+        request = self.request
+        try:
+            if last:
+                await app._teardown_request(self, exc, inline)
+                request.close()
+        finally:
+            current = _cv_request.get(None)
+            request_token, app_token = self._cv_tokens.pop()
+            _reset(_cv_request, request_token)
+            if last and "environ" in request.__dict__:
+                # The environ holds the request that holds it: broken here, so that no garbage collector is needed.
+                request.environ["werkzeug.request"] = None
+            if app_token is not None:
+                try:
+                    await app._teardown_appcontext(self, exc, inline)
+                finally:
+                    _reset(_cv_app, app_token)
+                if appcontext_popped.receivers:
+                    appcontext_popped.send(app, _async_wrapper=app.ensure_sync)
+        if current is not self:
+            raise AssertionError(f"Popped wrong request context. ({current!r} instead of {self!r})")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.request.url!r} [{self.request.method}] of {self.app.name}>"
+
+
+def after_this_request(f: F) -> F:
+    """Call *f* with the response of the current request; it returns one too.
+
+    Usable as a decorator. Functions run in the order they were given, before the
+    ``after_request`` functions.
+
+    Raises:
+        RuntimeError: No request context is active.
+    """
+    ctx = _cv_request.get(None)
+    if ctx is None:
+        raise RuntimeError(
+            "'after_this_request' can only be used when a request context is active, such as in a view function."
+        )
+    ctx._after_request_functions.append(f)
+    return f
+
+
+def copy_current_request_context(f: F) -> F:
+    """Return *f* so that it runs in a copy of the current request context.
+
+    For work handed to a greenlet, thread or task. An async *f* gives an async
+    function.
+
+    Raises:
+        RuntimeError: No request context is active.
+    """
+    ctx = _cv_request.get(None)
+    if ctx is None:
+        raise RuntimeError(
+            "'copy_current_request_context' can only be used when a request context is active, such as in a view"
+            " function."
+        )
+    copy = ctx.copy()
+    wrapper: t.Callable[..., t.Any]
+    if inspect.iscoroutinefunction(f):
+
+        async def wrapper(*args: t.Any, **kwargs: t.Any) -> t.Any:
+            async with copy:
+                return await f(*args, **kwargs)
+    else:
+
+        def wrapper(*args: t.Any, **kwargs: t.Any) -> t.Any:
+            with copy:
+                return f(*args, **kwargs)
+
+    return t.cast(F, functools.update_wrapper(wrapper, f))
+
+
+def stream_with_context(generator_or_function: t.Any) -> t.Any:
+    """Keep the request context active while a streamed body is generated.
+
+    Args:
+        generator_or_function: A sync or async iterator, or a function that
+            returns one (as a decorator).
+
+    Raises:
+        RuntimeError: No request context is active.
+    """
+    if isinstance(generator_or_function, t.AsyncIterable):
+        return _stream_async(*_streaming_contexts(), generator_or_function)
+    try:
+        iterator = iter(generator_or_function)
+    except TypeError:
+
+        def wrapper(*args: t.Any, **kwargs: t.Any) -> t.Any:
+            return stream_with_context(generator_or_function(*args, **kwargs))
+
+        return functools.update_wrapper(wrapper, generator_or_function)
+    return _stream_sync(*_streaming_contexts(), iterator)
+
+
+def _streaming_contexts() -> tuple[AppContext, RequestContext]:
+    ctx = _cv_request.get(None)
+    if ctx is None:
+        raise RuntimeError(
+            "'stream_with_context' can only be used when a request context is active, such as in a view function."
+        )
+    return current_app_context(), ctx
+
+
+def _stream_sync(app_ctx: AppContext, ctx: RequestContext, iterator: t.Iterator[t.Any]) -> t.Iterator[t.Any]:
+    try:
+        if app_ctx is ctx:
+            with ctx:
+                yield from iterator
+        else:
+            with app_ctx, ctx:
+                yield from iterator
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+
+
+async def _stream_async(
+    app_ctx: AppContext, ctx: RequestContext, iterable: t.AsyncIterable[t.Any]
+) -> t.AsyncIterator[t.Any]:
+    try:
+        if app_ctx is ctx:
+            async with ctx:
+                async for item in iterable:
+                    yield item
+        else:
+            async with app_ctx, ctx:
+                async for item in iterable:
+                    yield item
+    finally:
+        aclose = getattr(iterable, "aclose", None)
+        if aclose is not None:
+            await aclose()

@@ -1,0 +1,407 @@
+"""Run requests: context in, match, plan, errors, teardown, context out. The hot path.
+
+There is one body of dispatch code, and it is a coroutine. ``inline`` says where
+it runs: in a thread in which sync code may block (a WSGI server's, or a worker
+thread of an ASGI server), where it is stepped once and waits for async functions
+by blocking; or on a server's event loop, where async functions are awaited and
+sync ones go to a worker thread.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import InternalServerError
+from werkzeug.exceptions import NotFound
+
+from .concurrency import call
+from .concurrency import run_in_thread
+from .context import RequestContext
+from .errors import call_override
+from .errors import log_exception
+from .errors import respond_to
+from .plan import Plan
+from .plan import Profile
+from .plan import Steps
+from .plan import compile_plan
+from .plan import compile_profile
+from .results import to_response
+from .routing import check_host
+from .signals import appcontext_tearing_down
+from .signals import got_request_exception
+from .signals import request_finished
+from .signals import request_started
+from .signals import request_tearing_down
+
+if t.TYPE_CHECKING:
+    from .app import Carboy
+    from .context import AppContext
+    from .http import Request
+    from .http import Response
+
+T = t.TypeVar("T")
+
+
+# -- Finding the plan ------------------------------------------------------------
+
+
+def profile_of(app: Carboy) -> Profile:
+    """Return the application's profile, compiled anew if it changed."""
+    profile = app._profile
+    if profile is None or profile.version != app._version.number:
+        app._overridden = app._find_overrides()
+        profile = app._profile = compile_profile(app)
+    return profile
+
+
+def plan_of(app: Carboy, request: Request) -> Plan:
+    """Return the plan for a matched request."""
+    profile = app._profile
+    if profile is None or profile.version != app._version.number:
+        profile = profile_of(app)
+    rule = request.url_rule
+    if rule is None:
+        return profile.unrouted
+    return profile.plans.get(id(rule)) or compile_plan(app, profile, rule)
+
+
+def match(app: Carboy, ctx: RequestContext, host: str | None, plain: bool = True) -> None:
+    """Set the request's rule and view arguments, or its routing exception.
+
+    Args:
+        host: The value of the ``Host`` header.
+        plain: Whether this is no upgrade to WebSocket, which other rules match.
+    """
+    request = ctx.request
+    if request.routing_exception is not None:
+        return
+    router = profile_of(app).router
+    try:
+        if router is not None and plain and type(ctx) is RequestContext:
+            found = router.match(request.path, request.method)
+            if found is not None:
+                trusted = app.config["TRUSTED_HOSTS"]
+                if trusted is not None:
+                    request.trusted_hosts = trusted
+                if host:
+                    check_host(host, None if trusted is None else tuple(trusted))
+                request.url_rule, request.view_args = found
+                return
+        ctx.match_request()
+    except HTTPException as e:
+        request.routing_exception = e
+    except ValueError as e:
+        # A converter of Werkzeug's refused in its own way: an integer of more digits than Python converts.
+        request.routing_exception = NotFound()
+        request.routing_exception.__cause__ = e
+
+
+def begin(app: Carboy, ctx: RequestContext, host: str | None, plain: bool = True) -> tuple[Plan, Exception | None]:
+    """Enter the context, open the session, match; return the plan.
+
+    An exception of user code (session interface, converter) is returned, to be
+    raised where errors are handled.
+    """
+    try:
+        ctx.bind()
+        ctx.open()
+        match(app, ctx, host, plain)
+    except Exception as e:
+        return profile_of(app).unrouted, e
+    return plan_of(app, ctx.request), None
+
+
+# -- The request -------------------------------------------------------------------
+
+
+async def handle(
+    app: Carboy,
+    ctx: RequestContext,
+    plan: Plan,
+    inline: bool,
+    write: t.Callable[[Response, Request], T],
+    failure: Exception | None = None,
+) -> T:
+    """Run a request whose context was entered; leave the context.
+
+    Args:
+        write: Turns the response into what the protocol sends, while the context
+            is still active.
+        failure: Raised in place of dispatch.
+
+    Returns:
+        What *write* returned.
+    """
+    error: BaseException | None = None
+    try:
+        try:
+            if failure is not None:
+                raise failure
+            if plan.profile.as_in_flask and "full_dispatch_request" in app._overridden:
+                response = app._call_override("full_dispatch_request", ctx)
+            else:
+                response = await dispatch(app, ctx, plan, inline)
+        except Exception as e:
+            error = e
+            if "handle_exception" in app._overridden:
+                response = await call_override(app, ctx, inline, e, "handle_exception", e)
+            else:
+                response = await answer_500(app, ctx, e, inline)
+        try:
+            return write(response, ctx.request)
+        except HTTPException as e:
+            # A header that cannot be sent: nothing has been sent yet.
+            error = e
+            return write(to_response(app, e), ctx.request)
+    except BaseException as e:
+        error = e
+        raise
+    finally:
+        if error is not None and app.should_ignore_error(error):
+            error = None
+        environ = ctx.request.__dict__.get("environ")
+        if environ is not None and "werkzeug.debug.preserve_context" in environ:
+            environ["werkzeug.debug.preserve_context"](ctx)
+        await ctx._pop(error, inline)
+
+
+async def dispatch(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -> Response:
+    """Run hooks, view and error handlers; return the response."""
+    if not app._got_first_request:
+        app._got_first_request = True
+    try:
+        if request_started.receivers:
+            request_started.send(app, _async_wrapper=app.ensure_sync)
+        result = None
+        if plan.profile.as_in_flask:
+            result = await _dispatch_as_in_flask(app, ctx, plan)
+        else:
+            if plan.url_processors or plan.before:
+                result = await preprocess(app, ctx, plan, inline)
+            if result is None:
+                result = await call_view(app, ctx, plan, inline)
+    except Exception as e:
+        if "handle_user_exception" in app._overridden:
+            result = await call_override(app, ctx, inline, e, "handle_user_exception", e)
+        else:
+            result = await respond_to(app, ctx, e, inline)
+    if "finalize_request" in app._overridden:
+        return t.cast("Response", app._call_override("finalize_request", ctx, result))
+    return await finalize(app, ctx, result, inline)
+
+
+async def _dispatch_as_in_flask(app: Carboy, ctx: RequestContext, plan: Plan) -> t.Any:
+    overridden = app._overridden
+    if "preprocess_request" in overridden:
+        result = app._call_override("preprocess_request", ctx)
+    else:
+        result = await preprocess(app, ctx, plan, True)
+    if result is not None:
+        return result
+    if "dispatch_request" in overridden:
+        return app._call_override("dispatch_request", ctx)
+    return await call_view(app, ctx, plan, True)
+
+
+async def preprocess(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -> t.Any:
+    """Run url processors and ``before_request`` functions until one answers."""
+    request = ctx.request
+    for function in plan.url_processors:
+        function(request.endpoint, request.view_args)
+    return await _run_steps(app, plan.before, inline, _until_answer)
+
+
+def _until_answer(functions: tuple[t.Callable[[], t.Any], ...]) -> t.Any:
+    for function in functions:
+        result = function()
+        if result is not None:
+            return result
+    return None
+
+
+async def _run_steps(
+    app: Carboy, steps: Steps, inline: bool, run_sync: t.Callable[[tuple[t.Callable[..., t.Any], ...]], t.Any]
+) -> t.Any:
+    for step_is_async, functions in steps:
+        if step_is_async:
+            for function in functions:
+                result = app.ensure_sync(function)() if inline else await function()
+                if result is not None:
+                    return result
+        else:
+            result = run_sync(functions) if inline else await run_in_thread(run_sync, functions)
+            if result is not None:
+                return result
+    return None
+
+
+async def call_view(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -> t.Any:
+    """Call the view; or raise what routing raised, or answer OPTIONS."""
+    request = ctx.request
+    if request.routing_exception is not None:
+        app.raise_routing_exception(request)
+    rule = request.url_rule
+    if request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
+        if "make_default_options_response" in app._overridden:
+            return app._call_override("make_default_options_response", ctx)
+        return app.make_default_options_response()
+    view = plan.view
+    if view is None:
+        assert rule is not None
+        view = app.view_functions[rule.endpoint]
+    args: dict[str, t.Any] = request.view_args  # type: ignore[assignment]
+    if plan.view_is_async:
+        return app.ensure_sync(view)(**args) if inline else await view(**args)
+    if inline or plan.view_may_run_on_loop:
+        return view(**args)
+    return await run_in_thread(view, **args)
+
+
+async def finalize(
+    app: Carboy, ctx: RequestContext, result: t.Any, inline: bool, from_error_handler: bool = False
+) -> Response:
+    """Make the response of *result* and run what comes after the view.
+
+    Args:
+        from_error_handler: Log what fails here instead of raising it.
+    """
+    response: Response
+    if "make_response" in app._overridden:
+        response = app.make_response(result)
+    else:
+        response = to_response(app, result)
+    try:
+        if "process_response" in app._overridden:
+            response = app._call_override("process_response", ctx, response)
+        else:
+            response = await process_response(app, ctx, response, inline)
+        if request_finished.receivers:
+            request_finished.send(app, _async_wrapper=app.ensure_sync, response=response)
+    except Exception:
+        if not from_error_handler:
+            raise
+        app.logger.exception("Request finalizing failed with an error while handling an error")
+    return response
+
+
+async def process_response(app: Carboy, ctx: RequestContext, response: Response, inline: bool) -> Response:
+    """Run ``after_this_request`` and ``after_request`` functions; save the session."""
+    attributes = ctx.__dict__
+    if "_after_request_functions" in attributes:
+        for function in ctx._after_request_functions:
+            response = await call(inline, function, response)
+    # Asked anew: the view may have registered a function (Flask-Caching does).
+    after = plan_of(app, ctx.request).after
+    for step_is_async, functions in after:
+        if step_is_async:
+            for function in functions:
+                response = app.ensure_sync(function)(response) if inline else await function(response)
+        elif inline:
+            response = _pass_through(functions, response)
+        else:
+            response = await run_in_thread(_pass_through, functions, response)
+    interface = app.session_interface
+    if "_session" in attributes or not _session_can_wait(app, ctx):
+        session = ctx._session
+        if not interface.is_null_session(session):
+            if inline or getattr(interface, "opens_at_first_use", False):
+                interface.save_session(app, session, response)
+            else:
+                await call(inline, interface.save_session, app, session, response)
+    return response
+
+
+def _pass_through(functions: tuple[t.Callable[..., t.Any], ...], response: Response) -> Response:
+    for function in functions:
+        response = function(response)
+    return response
+
+
+def _session_can_wait(app: Carboy, ctx: RequestContext) -> bool:
+    """Return whether a session that nobody touched needs nothing in the response.
+
+    A permanent session is refreshed at each request, if so configured; whether it
+    is permanent stands in its cookie.
+    """
+    return not (
+        app.config["SESSION_REFRESH_EACH_REQUEST"]
+        and ctx.request.has_cookie(app.session_interface.get_cookie_name(app))
+    )
+
+
+async def answer_500(app: Carboy, ctx: RequestContext, exc: Exception, inline: bool) -> Response:
+    """Log *exc*, which nothing handled, and answer 500.
+
+    Raises:
+        Exception: *exc* again, in testing and debug mode or where
+            ``PROPAGATE_EXCEPTIONS`` is set.
+    """
+    if got_request_exception.receivers:
+        got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=exc)
+    propagate = app.config["PROPAGATE_EXCEPTIONS"]
+    if propagate or (propagate is None and (app.testing or app.debug)):
+        raise exc
+    exc_info = (type(exc), exc, exc.__traceback__)
+    if "log_exception" in app._overridden:
+        app._call_override("log_exception", ctx, exc_info)
+    else:
+        log_exception(app, ctx, exc_info)
+    error = InternalServerError(original_exception=exc)
+    handler = app._find_error_handler(error, ctx.request.blueprints)
+    result = error if handler is None else await call(inline, handler, error)
+    if "finalize_request" in app._overridden:
+        return t.cast("Response", app._call_override("finalize_request", ctx, result, from_error_handler=True))
+    return await finalize(app, ctx, result, inline, from_error_handler=True)
+
+
+
+# -- Teardown ----------------------------------------------------------------------
+
+
+async def teardown_request(app: Carboy, ctx: RequestContext, exc: BaseException | None, inline: bool) -> None:
+    """Run ``teardown_request`` functions, all of them, then raise the first error."""
+    errors = await _tear_down(app, plan_of(app, ctx.request).teardown, exc, inline)
+    if request_tearing_down.receivers:
+        request_tearing_down.send(app, _async_wrapper=app.ensure_sync, exc=exc)
+    if errors:
+        raise errors[0]
+
+
+async def teardown_appcontext(app: Carboy, ctx: AppContext, exc: BaseException | None, inline: bool) -> None:
+    """Run ``teardown_appcontext`` functions, all of them, then raise the first error."""
+    errors = await _tear_down(app, profile_of(app).teardown_appcontext, exc, inline)
+    if appcontext_tearing_down.receivers:
+        appcontext_tearing_down.send(app, _async_wrapper=app.ensure_sync, exc=exc)
+    if errors:
+        raise errors[0]
+
+
+async def _tear_down(app: Carboy, steps: Steps, exc: BaseException | None, inline: bool) -> list[Exception]:
+    # COMPAT: Flask 3.1 stops at the first function that raises, and leaks what the others would have freed.
+    errors: list[Exception] = []
+    for step_is_async, functions in steps:
+        if step_is_async:
+            for function in functions:
+                try:
+                    if inline:
+                        app.ensure_sync(function)(exc)
+                    else:
+                        await function(exc)
+                except Exception as e:
+                    errors.append(e)
+        elif inline:
+            errors += _all_of(functions, exc)
+        else:
+            errors += await run_in_thread(_all_of, functions, exc)
+    return errors
+
+
+def _all_of(functions: tuple[t.Callable[..., t.Any], ...], exc: BaseException | None) -> list[Exception]:
+    errors = []
+    for function in functions:
+        try:
+            function(exc)
+        except Exception as e:  # noqa: PERF203 - the next one has to run
+            errors.append(e)
+    return errors

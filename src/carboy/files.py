@@ -1,0 +1,93 @@
+"""Files as responses: with a content type, validators, conditional and range answers (RFC 9110, sections 13 and 14)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, Any, AnyStr, cast
+
+import werkzeug.utils
+
+from .context import current_app_context, current_request_context
+
+if TYPE_CHECKING:
+    from .http.response import Response
+
+
+def _prepare_send_file_kwargs(**kwargs: Any) -> dict[str, Any]:
+    """Return *kwargs* with what the functions of `werkzeug.utils` need of the application and the request."""
+    app = current_app_context().app
+
+    if kwargs.get("max_age") is None:
+        kwargs["max_age"] = app.get_send_file_max_age
+
+    kwargs["environ"] = current_request_context().request.environ
+    kwargs["use_x_sendfile"] = app.config["USE_X_SENDFILE"]
+    kwargs["response_class"] = app.response_class
+    kwargs["_root_path"] = app.root_path
+    return kwargs
+
+
+def send_file(
+    path_or_file: os.PathLike[AnyStr] | str | IO[bytes],
+    mimetype: str | None = None,
+    as_attachment: bool = False,
+    download_name: str | None = None,
+    conditional: bool = True,
+    etag: bool | str = True,
+    last_modified: datetime | int | float | None = None,
+    max_age: int | Callable[[str | None], int | None] | None = None,
+) -> Response:
+    """Return a response with the contents of a file.
+
+    Never pass a path that a client chose, it is not checked; `send_from_directory` does that.
+
+    Args:
+        path_or_file: A path, relative to the application's root path, or a file open in binary mode and positioned at
+            the first byte to send. Paths are better: size, time and type then come from the file.
+        mimetype: The content type; by default guessed from the name.
+        as_attachment: Whether a browser should offer to save the file instead of showing it.
+        download_name: The name that a browser saves under; by default the file's own.
+        conditional: Whether ``If-None-Match``, ``If-Modified-Since``, ``Range`` and ``If-Range`` are honoured.
+        etag: Whether to send an entity tag, made from path, size and time; or the tag itself.
+        last_modified: When the file was changed, as a datetime or in seconds since the epoch; by default read from it.
+        max_age: How long clients may cache the file, in seconds, or a function that says so for a path. By default
+            ``app.get_send_file_max_age``. None from it: clients ask each time.
+
+    Raises:
+        FileNotFoundError: there is no file at the path.
+        TypeError: a file object was given, but neither *mimetype* nor *download_name*.
+        ValueError: the file was opened in text mode.
+        RequestedRangeNotSatisfiable: the request asks for a range that the file does not have.
+        RuntimeError: no request context is active.
+    """
+    response = werkzeug.utils.send_file(
+        **_prepare_send_file_kwargs(
+            path_or_file=path_or_file,
+            mimetype=mimetype,
+            as_attachment=as_attachment,
+            download_name=download_name,
+            conditional=conditional,
+            etag=etag,
+            last_modified=last_modified,
+            max_age=max_age,
+        )
+    )
+    return cast("Response", response)
+
+
+def send_from_directory(directory: os.PathLike[str] | str, path: os.PathLike[str] | str, **kwargs: Any) -> Response:
+    """Return a response with a file from below a directory; *path* may come from the client.
+
+    Args:
+        directory: The directory, relative to the application's root path. It must not come from the client.
+        path: The file's path, relative to *directory*.
+        kwargs: Arguments for `send_file`.
+
+    Raises:
+        NotFound: *path* leads out of the directory, or to no regular file.
+        RuntimeError: no request context is active.
+    """
+    response = werkzeug.utils.send_from_directory(directory, path, **_prepare_send_file_kwargs(**kwargs))
+    return cast("Response", response)

@@ -1,0 +1,5 @@
+"""``python -m flask`` under the alias."""
+
+from carboy.cli import main
+
+main()

@@ -1,0 +1,7 @@
+"""``flask.debughelpers`` is :mod:`carboy.debug` itself: what is patched in one is patched in the other."""
+
+import sys
+
+from carboy.debug import *  # noqa: F403 - tells type checkers what the next line does
+
+sys.modules[__name__] = sys.modules["carboy.debug"]

@@ -1,0 +1,7 @@
+"""``flask.sessions`` is :mod:`carboy.sessions` itself: what is patched in one is patched in the other."""
+
+import sys
+
+from carboy.sessions import *  # noqa: F403 - tells type checkers what the next line does
+
+sys.modules[__name__] = sys.modules["carboy.sessions"]

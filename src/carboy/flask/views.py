@@ -1,0 +1,7 @@
+"""``flask.views`` is :mod:`carboy.views` itself: what is patched in one is patched in the other."""
+
+import sys
+
+from carboy.views import *  # noqa: F403 - tells type checkers what the next line does
+
+sys.modules[__name__] = sys.modules["carboy.views"]

@@ -1,0 +1,38 @@
+"""Attributes computed at first access."""
+
+from __future__ import annotations
+
+import typing as t
+
+T = t.TypeVar("T")
+
+
+class lazy(t.Generic[T]):  # noqa: N801 - used as a decorator, like property
+    """Compute an attribute at first access and keep it in the instance.
+
+    Unlike :class:`functools.cached_property` of Python 3.11 it takes no lock;
+    unlike Werkzeug's it is a non-data descriptor, so every access after the
+    first, and every assignment, is a plain dictionary operation.
+    """
+
+    def __init__(self, func: t.Callable[[t.Any], T]) -> None:
+        self.func = func
+        self.name = func.__name__
+        self.__doc__ = func.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @t.overload
+    def __get__(self, instance: None, owner: type | None = None) -> lazy[T]: ...
+    @t.overload
+    def __get__(self, instance: object, owner: type | None = None) -> T: ...
+    def __get__(self, instance: object | None, owner: type | None = None) -> lazy[T] | T:
+        if instance is None:
+            return self
+        value = instance.__dict__[self.name] = self.func(instance)
+        return value
+
+    if t.TYPE_CHECKING:
+        # Assignment stores in the instance; declared for the type checker only.
+        def __set__(self, instance: object, value: T) -> None: ...

@@ -1,0 +1,144 @@
+"""Compile what was registered into what a request runs.
+
+A :class:`Profile` holds what all requests of an application share, a
+:class:`Plan` what the requests of one rule do. Every "is there a …?" and "is it
+async?" is asked here, once. Both are thrown away when the registry's version
+moves, so nothing in them may be changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .concurrency import is_async
+from .routing import Router
+
+if t.TYPE_CHECKING:
+    from werkzeug.routing import Rule
+
+    from .app import Carboy
+
+Hook = t.Callable[..., t.Any]
+Steps = tuple[tuple[bool, tuple[Hook, ...]], ...]
+"""Functions in order; neighbours that are all async, or all sync, are together."""
+
+# Methods that run user functions or replace whole steps: with one of them overridden, a request runs as in
+# Flask, from sync code that waits for async functions.
+_DISPATCHERS = frozenset(
+    "full_dispatch_request preprocess_request dispatch_request finalize_request process_response do_teardown_request"
+    " do_teardown_appcontext ensure_sync async_to_sync".split()
+)
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Profile:
+    """What all requests of an application share.
+
+    Attributes:
+        version: The registry's version that this was compiled from.
+        router: The compiled routes; None where each request needs an adapter.
+        overridden: The overridable methods that are overridden, and for each
+            whether it takes the context first (Flask 3.2).
+    """
+
+    version: int
+    router: Router | None
+    overridden: dict[str, bool]
+    as_in_flask: bool
+    plans: dict[int, Plan]
+    unrouted: Plan
+    teardown_appcontext: Steps
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Plan:
+    """What the requests of one rule do.
+
+    Attributes:
+        view: The user's function; None for the plan of requests without a rule.
+        on_loop: Whether a server with an event loop runs this plan on it; else
+            all of it runs in one worker thread.
+        stream_body: Whether the view reads the body as it arrives.
+    """
+
+    profile: Profile
+    view: Hook | None
+    view_is_async: bool
+    view_may_run_on_loop: bool
+    url_processors: tuple[Hook, ...]
+    before: Steps
+    after: Steps
+    teardown: Steps
+    on_loop: bool
+    stream_body: bool
+
+
+def compile_profile(app: Carboy) -> Profile:
+    """Compile what all requests of *app* share."""
+    overridden = app._overridden
+    unusual = {"create_url_adapter", "request_context"} & overridden.keys()
+    teardown = _steps(app, reversed(app.teardown_appcontext_funcs))
+    profile = Profile(
+        version=app._version.number,
+        router=None if unusual or app.subdomain_matching or app.url_map.host_matching else Router(app.url_map),
+        overridden=overridden,
+        as_in_flask=not _DISPATCHERS.isdisjoint(overridden),
+        plans={},
+        unrouted=t.cast(Plan, None),
+        teardown_appcontext=teardown,
+    )
+    profile.unrouted = _compile(app, profile, None, (), "thread", False)
+    return profile
+
+
+def compile_plan(app: Carboy, profile: Profile, rule: Rule) -> Plan:
+    """Compile what the requests of *rule* do, and keep it in *profile*."""
+    blueprint = rule.endpoint.rpartition(".")[0]
+    blueprints = []
+    while blueprint:
+        blueprints.append(blueprint)
+        blueprint = blueprint.rpartition(".")[0]
+    view = app.view_functions.get(rule.endpoint)
+    run = getattr(rule, "run", "thread")
+    plan = _compile(app, profile, view, tuple(blueprints), run, getattr(rule, "stream_body", False))
+    profile.plans[id(rule)] = plan
+    return plan
+
+
+def _compile(
+    app: Carboy, profile: Profile, view: Hook | None, blueprints: tuple[str, ...], run: str, stream_body: bool
+) -> Plan:
+    outside_in = (None, *reversed(blueprints))
+    inside_out = (*blueprints, None)
+    before = _steps(app, (f for name in outside_in for f in app.before_request_funcs.get(name, ())))
+    after = _steps(app, (f for name in inside_out for f in reversed(app.after_request_funcs.get(name, ()))))
+    teardown = _steps(app, (f for name in inside_out for f in reversed(app.teardown_request_funcs.get(name, ()))))
+    view_is_async = view is not None and is_async(view)
+    steps = (before, after, teardown, profile.teardown_appcontext)
+    something_is_async = view_is_async or any(step_is_async for group in steps for step_is_async, _ in group)
+    something_is_sync = any(not step_is_async for group in steps for step_is_async, _ in group)
+    return Plan(
+        profile=profile,
+        view=view,
+        view_is_async=view_is_async,
+        # Without a rule there is no view, only an error to raise.
+        view_may_run_on_loop=run == "loop" or view is None,
+        url_processors=tuple(f for name in outside_in for f in app.url_value_preprocessors.get(name, ())),
+        before=before,
+        after=after,
+        teardown=teardown,
+        on_loop=not profile.as_in_flask
+        and (something_is_async or run == "loop" or (view is None and not something_is_sync)),
+        stream_body=stream_body,
+    )
+
+
+def _steps(app: Carboy, functions: t.Iterable[Hook]) -> Steps:
+    groups: list[tuple[bool, list[Hook]]] = []
+    for function in functions:
+        kind = is_async(function)
+        if not groups or groups[-1][0] is not kind:
+            groups.append((kind, []))
+        groups[-1][1].append(function)
+    return tuple((kind, tuple(members)) for kind, members in groups)

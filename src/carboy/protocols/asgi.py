@@ -1,0 +1,183 @@
+"""ASGI 3: HTTP and lifespan."""
+
+from __future__ import annotations
+
+import functools
+import io
+import typing as t
+from urllib.parse import unquote_to_bytes
+
+from werkzeug.exceptions import BadRequest
+
+if t.TYPE_CHECKING:
+    from ..app import Carboy
+    from ..http import Request
+
+Scope = t.MutableMapping[str, t.Any]
+Receive = t.Callable[[], t.Awaitable[t.MutableMapping[str, t.Any]]]
+Send = t.Callable[[t.MutableMapping[str, t.Any]], t.Awaitable[None]]
+
+
+async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one connection."""
+    kind = scope["type"]
+    if kind == "http":
+        await _http(app, scope, receive, send)
+    elif kind == "lifespan":
+        from .lifespan import serve as serve_lifespan
+
+        await serve_lifespan(receive, send)
+    elif kind == "websocket":
+        # Refused before it is accepted: answered with 403 (ASGI, "Close - send event").
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+    else:
+        raise ValueError(f"The server opened an ASGI connection of the unknown type {kind!r}.")
+
+
+async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None:
+    from . import loop
+
+    entries: list[tuple[bytes, bytes]] = scope["headers"]
+    headers = dict(entries)
+    if len(headers) != len(entries):
+        headers = _joined(entries)
+    host = headers.get(b"host")
+    method: str = scope["method"]
+    path: str = scope["path"]
+    root_path: str = scope.get("root_path") or ""
+    if root_path and path.startswith(root_path):
+        path = path[len(root_path) :] or "/"
+    request = app.request_class.from_connection(
+        method,
+        path,
+        scope["query_string"],
+        functools.partial(make_environ, scope, headers, path),
+        lambda name: None if (value := headers.get(name.encode())) is None else value.decode("latin1"),
+    )
+    if "\ufffd" in path and not _is_utf8(scope.get("raw_path")):
+        request.routing_exception = BadRequest("The path is not valid UTF-8.")
+    length = headers.get(b"content-length")
+    has_body = (
+        length not in (None, b"0")
+        or b"transfer-encoding" in headers
+        or (scope.get("http_version", "1.1")[0] > "1" and length is None and method not in ("GET", "HEAD"))
+    )
+    answer = await loop.answer(
+        app,
+        request,
+        None if host is None else host.decode("latin1"),
+        b"upgrade" not in headers,
+        functools.partial(_chunks, receive) if has_body else None,
+        int(length) if length is not None and length.isdigit() else None,
+    )
+    wire = answer.wire
+    await send(
+        {
+            "type": "http.response.start",
+            "status": wire.status_code,
+            "headers": [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in wire.headers],
+        }
+    )
+    body = wire.body
+    if type(body) is list:
+        await send({"type": "http.response.body", "body": body[0] if len(body) == 1 else b"".join(body)})
+        await loop.close(answer)
+        return
+
+    async def send_piece(piece: bytes) -> None:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def disconnected() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    if await loop.stream(answer, send_piece, disconnected):
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _chunks(receive: Receive) -> t.AsyncIterator[bytes]:
+    from werkzeug.exceptions import ClientDisconnected
+
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected()
+        chunk = message.get("body", b"")
+        if chunk:
+            yield chunk
+        if not message.get("more_body", False):
+            return
+
+
+def _joined(entries: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return headers by name; those that came more than once as one (RFC 9110 section 5.3)."""
+    joined: dict[bytes, bytes] = {}
+    for name, value in entries:
+        if name in joined:
+            # RFC 6265 section 5.4, RFC 9113 section 8.2.3: cookies alone are joined by semicolons.
+            joined[name] += (b"; " if name == b"cookie" else b",") + value
+        else:
+            joined[name] = value
+    return joined
+
+
+def _is_utf8(raw_path: bytes | None) -> bool:
+    # Servers put U+FFFD for what they cannot decode; it may also have been sent.
+    if raw_path is None:
+        return True
+    try:
+        unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def make_environ(scope: Scope, headers: dict[bytes, bytes], path: str, request: Request) -> dict[str, t.Any]:
+    """Return the WSGI environ (PEP 3333) that says what *scope* says."""
+    server = scope.get("server") or ("localhost", None)
+    client = scope.get("client") or ("", 0)
+    environ: dict[str, t.Any] = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": (scope.get("root_path") or "").encode().decode("latin1"),
+        "PATH_INFO": path.encode().decode("latin1"),
+        "QUERY_STRING": scope["query_string"].decode("latin1"),
+        "SERVER_NAME": server[0],
+        "SERVER_PORT": str(server[1] or (443 if scope.get("scheme") == "https" else 80)),
+        "SERVER_PROTOCOL": f"HTTP/{scope.get('http_version', '1.1')}",
+        "REMOTE_ADDR": client[0],
+        "REMOTE_PORT": str(client[1]),
+        "asgi.scope": scope,
+    }
+    raw_path = scope.get("raw_path")
+    if raw_path is not None:
+        environ["RAW_URI"] = environ["REQUEST_URI"] = raw_path.decode("latin1") + (
+            f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else ""
+        )
+    add_headers(environ, ((name.decode("latin1"), value.decode("latin1")) for name, value in headers.items()))
+    add_wsgi_keys(environ, scope.get("scheme", "http"), request)
+    return environ
+
+
+def add_headers(environ: dict[str, t.Any], headers: t.Iterable[tuple[str, str]]) -> None:
+    """Add request headers to *environ* under their CGI names (RFC 3875)."""
+    for name, value in headers:
+        # A name with an underscore would pass for the one with a hyphen, which a proxy may have vouched for.
+        if "_" in name:
+            continue
+        key = name.upper().replace("-", "_")
+        environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
+
+
+def add_wsgi_keys(environ: dict[str, t.Any], scheme: str, request: Request) -> None:
+    """Add the keys that PEP 3333 requires."""
+    import sys
+
+    environ["wsgi.version"] = (1, 0)
+    environ["wsgi.url_scheme"] = scheme
+    environ["wsgi.input"] = request._input if request._input is not None else io.BytesIO()
+    environ["wsgi.input_terminated"] = True
+    environ["wsgi.errors"] = sys.stderr
+    environ["wsgi.multithread"] = True
+    environ["wsgi.multiprocess"] = True
+    environ["wsgi.run_once"] = False

@@ -1,0 +1,333 @@
+"""What ASGI and RSGI share: serving a request on a server's event loop.
+
+A plan with async functions runs right here, in the server's own task. Any other
+plan runs as a whole in one worker thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tempfile
+import typing as t
+from contextvars import Context
+from contextvars import copy_context
+
+from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from .. import engine
+from ..concurrency import run_in_context
+from ..concurrency import run_in_thread
+from ..concurrency import step
+from ..context import RequestContext
+from ..http.response import Wire
+from ..http.response import wire_from_wsgi
+
+if t.TYPE_CHECKING:
+    from ..app import Carboy
+    from ..http import Request
+    from ..http import Response
+
+MEMORY_LIMIT = 1024 * 1024
+"""Bytes of a body that are kept in memory; what is larger goes to a temporary file."""
+
+Chunks = t.Callable[[], t.AsyncIterator[bytes]]
+"""Starts to receive the body.
+
+Raises:
+    ClientDisconnected: The client left before the body was complete.
+"""
+
+
+class Answer(t.NamedTuple):
+    """A response to send, and where its body has to be made."""
+
+    wire: Wire
+    context: Context | None
+    """The copy of the context variables that sync parts of the body run in."""
+
+
+def _write(response: Response, request: Request) -> Wire:
+    return response.wire(request.method, lambda: request.environ)
+
+
+async def answer(
+    app: Carboy, request: Request, host: str | None, plain: bool, chunks: Chunks | None, length: int | None
+) -> Answer:
+    """Run *request* and return what to send.
+
+    Args:
+        host: The value of the ``Host`` header.
+        plain: Whether this is no upgrade to WebSocket.
+        chunks: Receives the body; None if there is none.
+        length: The announced length of the body, in bytes.
+    """
+    engine.profile_of(app)
+    if "wsgi_app" in app._overridden:
+        return await _answer_through_wsgi(app, request, chunks, length)
+    ctx = app.request_context(request.environ) if "request_context" in app._overridden else RequestContext(
+        app, request=request
+    )  # fmt: skip
+    if getattr(app.session_interface, "opens_at_first_use", False):
+        plan, failure = engine.begin(app, ctx, host, plain)
+    else:
+        # A session interface of the user's own may block; its session is there before the URL is matched.
+        try:
+            ctx.bind()
+            await run_in_thread(ctx.open)
+            engine.match(app, ctx, host, plain)
+        except Exception as e:
+            plan, failure = engine.profile_of(app).unrouted, e
+        else:
+            plan, failure = engine.plan_of(app, ctx.request), None
+    if chunks is not None and request.routing_exception is None and failure is None:
+        if plan.stream_body:
+            request.set_input(LoopBody(request, chunks(), length))
+        else:
+            try:
+                request.set_input(await receive(chunks(), length, app.config["MAX_CONTENT_LENGTH"]))
+            except ClientDisconnected as e:
+                # The view is not called, but what was set up is torn down.
+                request.routing_exception = e
+    if plan.on_loop:
+        return Answer(await engine.handle(app, ctx, plan, False, _write, failure), None)
+    context = ctx.unbind_copy()
+    return Answer(
+        await run_in_context(context, step, engine.handle(app, ctx, plan, True, _write, failure)), context
+    )
+
+
+async def _answer_through_wsgi(app: Carboy, request: Request, chunks: Chunks | None, length: int | None) -> Answer:
+    """Send the request through ``app.wsgi_app``, which middleware was put around."""
+    if chunks is not None:
+        try:
+            request.set_input(await receive(chunks(), length, app.config["MAX_CONTENT_LENGTH"]))
+        except ClientDisconnected as e:
+            return Answer(wire_from_wsgi(e, request.environ), None)
+    environ = request.environ
+    environ.pop("werkzeug.request", None)
+    context = copy_context()
+    return Answer(await run_in_context(context, wire_from_wsgi, app.wsgi_app, environ), context)
+
+
+# -- The request's body --------------------------------------------------------------
+
+
+async def receive(chunks: t.AsyncIterator[bytes], length: int | None, limit: int | None) -> t.IO[bytes]:
+    """Receive the whole body: in memory, or in a file if it is large.
+
+    Bytes are counted as they arrive, whatever was announced. Of a body over
+    *limit* no more is received than it takes to know.
+    """
+    if length is not None and limit is not None and length > limit:
+        return TruncatedBody(b"")
+    parts: list[bytes] = []
+    size = waiting = 0
+    file: t.IO[bytes] | None = None
+    try:
+        async for chunk in chunks:
+            parts.append(chunk)
+            size += len(chunk)
+            waiting += len(chunk)
+            if limit is not None and size > limit:
+                if file is not None:
+                    file.close()
+                return TruncatedBody(b"".join(parts) if file is None else b"")
+            if waiting > MEMORY_LIMIT:
+                if file is None:
+                    file = await run_in_thread(tempfile.TemporaryFile)
+                await run_in_thread(file.writelines, parts)
+                parts.clear()
+                waiting = 0
+        if file is None:
+            return io.BytesIO(b"".join(parts))
+        await run_in_thread(file.writelines, parts)
+        file.seek(0)
+        return file
+    except BaseException:
+        if file is not None:
+            file.close()
+        raise
+
+
+class TruncatedBody(io.RawIOBase):
+    """A body over the limit: reading to its end is an error, not a shorter body."""
+
+    def __init__(self, start: bytes) -> None:
+        self._start = io.BytesIO(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._start.read(size)
+        if not data and size != 0 or size is None or size < 0:
+            raise RequestEntityTooLarge()
+        return data
+
+    def readinto(self, buffer: t.Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class LoopBody(io.RawIOBase):
+    """The body for a view with ``stream_body=True``: received as it is read.
+
+    ``async for chunk in request.stream`` in an async view; blocking ``read(n)`` in
+    a sync one, which runs in a worker thread. Nothing is received ahead, so a slow
+    view slows the client.
+    """
+
+    def __init__(self, request: Request, chunks: t.AsyncIterator[bytes], length: int | None) -> None:
+        self._request = request
+        self._chunks = chunks
+        self._length = length
+        self._loop = asyncio.get_running_loop()
+        self._waiting = b""
+        self._received = 0
+        self._limit: int | None = None
+
+    def limit_to(self, limit: int | None) -> LoopBody:
+        """Return the body, which gives at most *limit* bytes.
+
+        Raises:
+            RequestEntityTooLarge: The announced length is over the limit.
+        """
+        if limit is not None and self._length is not None and self._length > limit:
+            raise RequestEntityTooLarge()
+        self._limit = limit
+        return self
+
+    async def _next(self) -> bytes:
+        """Return the next bytes, empty at the end."""
+        if self._waiting:
+            chunk, self._waiting = self._waiting, b""
+            return chunk
+        async for chunk in self._chunks:
+            self._received += len(chunk)
+            if self._limit is not None and self._received > self._limit:
+                raise RequestEntityTooLarge()
+            if chunk:
+                return chunk
+        return b""
+
+    def __aiter__(self) -> LoopBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self._next()
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    def readable(self) -> bool:
+        return True
+
+    def _next_blocking(self) -> bytes:
+        try:
+            running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is self._loop:
+            raise RuntimeError(
+                "request.stream was read with a blocking call on the event loop, which has to receive the body"
+                f" (endpoint {self._request.endpoint!r}). Use 'async for chunk in request.stream' in an async view."
+            )
+        return asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size == 0:
+            return b""
+        if size is None or size < 0:
+            parts = []
+            while chunk := self._next_blocking():
+                parts.append(chunk)
+            return b"".join(parts)
+        chunk = self._next_blocking()
+        chunk, self._waiting = chunk[:size], chunk[size:]
+        return chunk
+
+    def readinto(self, buffer: t.Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+# -- The response's body -------------------------------------------------------------
+
+
+async def stream(
+    answer: Answer,
+    send: t.Callable[[bytes], t.Awaitable[t.Any]],
+    disconnected: t.Callable[[], t.Coroutine[t.Any, t.Any, t.Any]],
+) -> bool:
+    """Make the body piece by piece and send each, as fast as the client takes them.
+
+    Args:
+        send: Sends one piece, and waits while the client is slow.
+        disconnected: Waits until the client has left.
+
+    Returns:
+        Whether the body was made to its end; else the client left.
+    """
+    task = t.cast("asyncio.Task[t.Any]", asyncio.current_task())
+    body = answer.wire.body
+    left = False
+
+    async def watch() -> None:
+        nonlocal left
+        await disconnected()
+        left = True
+        task.cancel()
+
+    watcher = asyncio.get_running_loop().create_task(watch())
+    try:
+        if hasattr(body, "__aiter__"):
+            async for piece in body:
+                await send(piece.encode() if isinstance(piece, str) else piece)
+                # A generator that never waits would let nobody else run.
+                await asyncio.sleep(0)
+        else:
+            iterator = await in_thread(answer, iter, body)
+            while (piece := await in_thread(answer, _next_or_none, iterator)) is not None:
+                await send(piece)
+    except asyncio.CancelledError:
+        # Cancelled because the client left: that ends the body, not the task.
+        if not left or task.uncancel() > 0:
+            raise
+    except OSError:
+        # ASGI 2.4: send() raises it when the client has left.
+        left = True
+    finally:
+        watcher.cancel()
+        if hasattr(body, "aclose"):
+            await body.aclose()
+        await close(answer)
+    return not left
+
+
+def _next_or_none(iterator: t.Iterator[bytes]) -> bytes | None:
+    for piece in iterator:
+        return piece
+    return None
+
+
+async def in_thread(answer: Answer, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
+    """Run a sync part of making a body; not left behind when cancelled."""
+    context = answer.context or copy_context()
+    future = asyncio.ensure_future(run_in_context(context, func, *args))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        # The body's generator must not be closed while it runs.
+        if not future.done():
+            await asyncio.wait([future])
+        raise
+
+
+async def close(answer: Answer) -> None:
+    """Run what was to be done when the body was sent or given up."""
+    if answer.wire.close is not None:
+        await in_thread(answer, answer.wire.close)

@@ -1,0 +1,143 @@
+"""WSGI (PEP 3333): one call in the server's thread, in which sync code may block."""
+
+from __future__ import annotations
+
+import functools
+import typing as t
+from contextvars import copy_context
+
+from .. import engine
+from ..concurrency import run_blocking
+from ..concurrency import step
+from ..context import RequestContext
+
+if t.TYPE_CHECKING:
+    from contextvars import Context
+
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from ..app import Carboy
+    from ..http import Request
+    from ..http import Response
+
+
+def serve(app: Carboy, environ: WSGIEnvironment, start_response: StartResponse) -> t.Iterable[bytes]:
+    """Serve one request; return the body."""
+    ctx = app.request_context(environ) if "request_context" in app._overridden else RequestContext(app, environ)
+    plan, failure = engine.begin(app, ctx, environ.get("HTTP_HOST"), "HTTP_UPGRADE" not in environ)
+    write = functools.partial(_write, start_response)
+    if plan.stream_body:
+        ctx.request.set_input(WSGIBody(ctx.request, environ))
+    return step(engine.handle(app, ctx, plan, True, write, failure))
+
+
+def _write(start_response: StartResponse, response: Response, request: Request) -> t.Iterable[bytes]:
+    wire = response.wire(request.method, lambda: request.environ)
+    body = wire.body
+    if type(body) is list:
+        start_response(wire.status, wire.headers)
+        return body if wire.close is None else ClosingBody(iter(body), wire.close)
+    if hasattr(body, "__aiter__"):
+        iterator: t.Iterator[t.Any] = AsyncBody(body)
+        start_response(wire.status, wire.headers)
+        return ClosingBody(iterator, t.cast(AsyncBody, iterator).closing(wire.close))
+    start_response(wire.status, wire.headers)
+    # As it is: a server may recognise its own file wrapper.
+    return t.cast(t.Iterable[bytes], body)
+
+
+class ClosingBody:
+    """A body with something to do when it was sent or given up."""
+
+    def __init__(self, iterator: t.Iterator[bytes], close: t.Callable[[], t.Any]) -> None:
+        self._iterator = iterator
+        self.close = close
+
+    def __iter__(self) -> t.Iterator[bytes]:
+        return self._iterator
+
+
+class AsyncBody:
+    """An async iterable read by sync code: each item on the process's loop.
+
+    All items are made in one copy of the context, so that what the generator set
+    before one it finds again before the next.
+    """
+
+    def __init__(self, iterable: t.AsyncIterable[t.Any]) -> None:
+        self._iterator = aiter(iterable)
+        self._context: Context = copy_context()
+
+    def __iter__(self) -> AsyncBody:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            item = run_blocking(self._next(), self._context)
+        except StopAsyncIteration:
+            raise StopIteration from None
+        return item.encode() if isinstance(item, str) else item
+
+    async def _next(self) -> t.Any:
+        return await anext(self._iterator)
+
+    def closing(self, close: t.Callable[[], t.Any] | None) -> t.Callable[[], None]:
+        """Return a function that closes the iterator, then calls *close*."""
+
+        def close_both() -> None:
+            aclose = getattr(self._iterator, "aclose", None)
+            try:
+                if aclose is not None:
+                    run_blocking(_await(aclose()), self._context)
+            finally:
+                if close is not None:
+                    close()
+
+        return close_both
+
+
+async def _await(awaitable: t.Awaitable[t.Any]) -> None:
+    await awaitable
+
+
+class WSGIBody:
+    """The body for a view with ``stream_body=True``: read as it arrives.
+
+    ``read`` blocks; ``async for`` reads in a worker thread.
+    """
+
+    chunk_size = 64 * 1024
+
+    def __init__(self, request: Request, environ: WSGIEnvironment) -> None:
+        self._request = request
+        self._source = environ["wsgi.input"]
+        self._stream: t.Any = None
+
+    def limit_to(self, limit: int | None) -> WSGIBody:
+        """Return the body, which gives at most *limit* bytes.
+
+        Raises:
+            RequestEntityTooLarge: The announced length is over the limit.
+        """
+        from werkzeug.wsgi import get_input_stream
+
+        if self._stream is None:
+            environ = {**self._request.environ, "wsgi.input": self._source}
+            self._stream = get_input_stream(environ, max_content_length=limit)
+        return self
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self.limit_to(self._request.max_content_length)._stream, name)
+
+    def __iter__(self) -> t.Iterator[bytes]:
+        return iter(self.limit_to(self._request.max_content_length)._stream)
+
+    async def __aiter__(self) -> t.AsyncIterator[bytes]:
+        from ..concurrency import run_in_thread
+
+        while chunk := await run_in_thread(self.read, self.chunk_size):
+            yield chunk
+
+    def close(self) -> None:
+        """Leave the server's stream open: it is the server's."""

@@ -1,0 +1,41 @@
+"""The proxies: ``current_app``, ``g``, ``request``, ``session`` and the contexts.
+
+For users only: inside carboy the context is passed along. Each stands for the
+object of the active context, and without one raises a ``RuntimeError`` that says
+how to get one.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from werkzeug.local import LocalProxy
+
+from .context import NO_APP_MESSAGE
+from .context import NO_REQUEST_MESSAGE
+from .context import _cv_app
+from .context import _cv_request
+from .context import current_app_context
+from .context import current_request_context
+
+if t.TYPE_CHECKING:
+    from .app import Carboy
+    from .context import AppContext
+    from .context import RequestContext
+    from .context import _AppCtxGlobals
+    from .http import Request
+    from .sessions import SessionMixin
+
+
+def _proxy(get_context: t.Callable[[], t.Any], name: str | None, unbound_message: str) -> t.Any:
+    return LocalProxy(get_context, name, unbound_message=unbound_message)
+
+
+app_ctx: AppContext = _proxy(current_app_context, None, NO_APP_MESSAGE)
+current_app: Carboy = _proxy(current_app_context, "app", NO_APP_MESSAGE)
+g: _AppCtxGlobals = _proxy(current_app_context, "g", NO_APP_MESSAGE)
+request_ctx: RequestContext = _proxy(current_request_context, None, NO_REQUEST_MESSAGE)
+request: Request = _proxy(current_request_context, "request", NO_REQUEST_MESSAGE)
+session: SessionMixin = _proxy(current_request_context, "session", NO_REQUEST_MESSAGE)
+
+__all__ = ["_cv_app", "_cv_request", "app_ctx", "current_app", "g", "request", "request_ctx", "session"]

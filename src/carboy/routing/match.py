@@ -1,0 +1,266 @@
+"""Find the rule for a path and method. Knows no application and does no I/O.
+
+Werkzeug's map defines what matches. For the ordinary hit, a table compiled from
+the same rules gives the same answer without an adapter object per request:
+static paths by one dictionary look-up, dynamic ones by a walk over a tree of
+path parts in Werkzeug's order of preference. Whatever is not an ordinary hit
+(redirects, slashes, defaults, aliases, 404, 405) is left to Werkzeug, so a table
+may say "I don't know" but never gives another answer.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import typing as t
+
+from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import SecurityError
+from werkzeug.routing import BaseConverter
+from werkzeug.routing import Map as WerkzeugMap
+from werkzeug.routing import Rule
+from werkzeug.routing import RuleFactory
+from werkzeug.routing import UnicodeConverter
+from werkzeug.sansio.utils import get_host
+
+
+class Map(WerkzeugMap):
+    """Werkzeug's map, with a version that grows with every rule added."""
+
+    version = 0
+
+    def add(self, rulefactory: RuleFactory) -> None:
+        super().add(rulefactory)
+        self.version += 1
+
+
+class _Irregular(Exception):  # noqa: N818 - a signal, not an error
+    """The walk met a case that only Werkzeug decides."""
+
+
+class _Node:
+    __slots__ = ("dynamic", "rules", "static")
+
+    def __init__(self) -> None:
+        self.static: dict[str, _Node] = {}
+        self.dynamic: list[_Edge] = []
+        self.rules: list[_Leaf] = []
+
+
+class _Edge:
+    """A dynamic part: what it matches, and where it leads."""
+
+    __slots__ = ("final", "groups", "match", "node", "part", "suffixed")
+
+    def __init__(self, part: t.Any, anything: bool) -> None:
+        self.part = part
+        self.node = _Node()
+        self.final: bool = part.final
+        self.suffixed: bool = part.suffixed
+        pattern = re.compile(part.content)
+        # None where any non-empty part matches as a whole.
+        self.match = None if anything else pattern.match
+        numbers = sorted((int(name[11:]), n) for name, n in pattern.groupindex.items() if name[:11] == "__werkzeug_")
+        self.groups = [n for _, n in numbers]
+
+
+class _Leaf(t.NamedTuple):
+    methods: frozenset[str] | None
+    rule: Rule
+    # Per variable: its name, and its converter's to_python or None for text as it is.
+    variables: list[tuple[str, t.Callable[[str], t.Any] | None]]
+    defaults: dict[str, t.Any] | None
+    strict_slashes: bool
+
+
+Match = tuple[Rule, dict[str, t.Any]]
+
+
+class Router:
+    """The compiled table of one map."""
+
+    def __init__(self, url_map: WerkzeugMap) -> None:
+        self.map = url_map
+        self.version = -1
+        self._static: dict[str, list[_Leaf]] = {}
+        self._root = _Node()
+
+    def match(self, path: str, method: str) -> Match | None:
+        """Return the rule and its values for an ordinary hit, else None.
+
+        Args:
+            path: Decoded, with one leading slash.
+            method: In upper case.
+        """
+        version = getattr(self.map, "version", None)
+        if version != self.version:
+            if version is None:
+                # A map class of somebody else's, which cannot tell when it changes.
+                return None
+            self._compile(version)
+        for leaf in self._static.get(path, ()):
+            if leaf.methods is None or method in leaf.methods:
+                if leaf.rule is None:
+                    return None
+                return leaf.rule, dict(leaf.defaults) if leaf.defaults else {}
+        root = self._root
+        if not root.static and not root.dynamic:
+            return None
+        try:
+            found = _walk(root, path.split("/"), 0, [], method)
+            if found is None:
+                return None
+            leaf, values = found
+            args = {}
+            for (name, to_python), value in zip(leaf.variables, values, strict=True):
+                args[name] = value if to_python is None else to_python(value)
+        except (_Irregular, ValueError):
+            return None
+        if leaf.defaults:
+            args.update(leaf.defaults)
+        return leaf.rule, args
+
+    def _compile(self, version: int) -> None:
+        self.map.update()
+        self._static = {}
+        self._root = _Node()
+        domain = self.map.default_subdomain or ""
+        with_defaults = {rule.endpoint for rule in self.map.iter_rules() if rule.defaults}
+        try:
+            for rule in self.map.iter_rules():
+                if not rule.build_only:
+                    self._add(rule, domain, self.map.redirect_defaults and rule.endpoint in with_defaults)
+        except (AttributeError, _Irregular):
+            # Rules of another shape than expected: everything is Werkzeug's to decide.
+            self._static = {}
+            self._root = _Node()
+        _sort(self._root)
+        self.version = version
+
+    def _add(self, rule: Rule, domain: str, redirects: bool) -> None:
+        first, *parts = rule._parts
+        if not first.static:
+            raise _Irregular
+        if first.content != domain:
+            return
+        node = self._root
+        for part in parts:
+            if part.static:
+                node = node.static.setdefault(part.content, _Node())
+                continue
+            for edge in node.dynamic:
+                if edge.part == part:
+                    break
+            else:
+                edge = _Edge(part, _matches_anything(part))
+                node.dynamic.append(edge)
+            node = edge.node
+        ordinary = not (redirects or rule.redirect_to is not None or rule.alias or rule.websocket)
+        leaf = _Leaf(
+            frozenset(rule.methods) if rule.methods is not None else None,
+            # A rule that is not ordinary takes its place in the order, to be found and left to Werkzeug.
+            rule if ordinary else t.cast(Rule, None),
+            [(str(name), _to_python(converter)) for name, converter in rule._converters.items()],
+            dict(rule.defaults) if rule.defaults else None,
+            bool(rule.strict_slashes),
+        )
+        node.rules.append(leaf)
+        if all(part.static for part in parts):
+            self._static["/".join(part.content for part in parts)] = node.rules
+
+
+def _to_python(converter: BaseConverter) -> t.Callable[[str], t.Any] | None:
+    unchanged = type(converter).to_python is BaseConverter.to_python and "to_python" not in vars(converter)
+    return None if unchanged else converter.to_python
+
+
+_WHOLE_PART = re.compile(r"\(\?P<__werkzeug_\d+>\[\^/\]\{1,\}\)\\Z").fullmatch
+
+
+def _matches_anything(part: t.Any) -> bool:
+    # "<name>" alone between two slashes, with the default converter.
+    return not part.final and not part.suffixed and _WHOLE_PART(part.content) is not None
+
+
+def _sort(node: _Node) -> None:
+    node.dynamic.sort(key=lambda edge: edge.part.weight)
+    for child in node.static.values():
+        _sort(child)
+    for edge in node.dynamic:
+        _sort(edge.node)
+
+
+def _pick(rules: list[_Leaf], method: str, slash: bool = False) -> _Leaf | None:
+    for leaf in rules:
+        if slash and leaf.strict_slashes:
+            continue
+        if leaf.methods is None or method in leaf.methods:
+            if leaf.rule is None:
+                raise _Irregular
+            return leaf
+    return None
+
+
+def _walk(node: _Node, parts: list[str], at: int, values: list[str], method: str) -> tuple[_Leaf, list[str]] | None:
+    """Follow *parts* from *at*, trying what Werkzeug's matcher tries, in its order."""
+    if at == len(parts):
+        leaf = _pick(node.rules, method)
+        if leaf is not None:
+            return leaf, values
+        if "" in node.static:
+            # Perhaps a redirect to the path with a slash, which ends Werkzeug's search.
+            raise _Irregular
+        return None
+    part = parts[at]
+    child = node.static.get(part)
+    if child is not None:
+        found = _walk(child, parts, at + 1, values, method)
+        if found is not None:
+            return found
+    for edge in node.dynamic:
+        if edge.match is None:
+            found = _walk(edge.node, parts, at + 1, [*values, part], method) if part else None
+        else:
+            found = _follow(edge, parts, at, values, method)
+        if found is not None:
+            return found
+    if not part and at == len(parts) - 1:
+        leaf = _pick(node.rules, method, slash=True)
+        if leaf is not None:
+            return leaf, values
+    return None
+
+
+def _follow(edge: _Edge, parts: list[str], at: int, values: list[str], method: str) -> tuple[_Leaf, list[str]] | None:
+    match = edge.match("/".join(parts[at:]) if edge.final else parts[at]) if edge.match is not None else None
+    if match is None:
+        return None
+    values = values + [match[n] for n in edge.groups]
+    if not edge.final:
+        return _walk(edge.node, parts, at + 1, values, method)
+    if edge.suffixed and match.groups()[-1] == "/":
+        return _walk(edge.node, [""], 0, values, method)
+    return _walk(edge.node, [], 0, values, method)
+
+
+@functools.lru_cache(maxsize=1024)
+def check_host(host: str, trusted: tuple[str, ...] | None) -> None:
+    """Accept the value of a ``Host`` header (RFC 9110 section 7.2).
+
+    Raises:
+        SecurityError: It is not among the trusted ones.
+        BadRequest: It has characters that no host has, or is two hosts.
+    """
+    if not host or get_host("http", host, None, trusted):
+        return
+    # COMPAT: Werkzeug 3.1.8 and newer take an invalid header for a missing one; Flask's tests want 400, but accept
+    # an international name that was not encoded.
+    try:
+        valid = bool(get_host("http", host.encode("idna").decode("ascii")))
+    except UnicodeError:
+        valid = False
+    if not valid:
+        raise BadRequest("The Host header is not a valid host name.")
+
+
+__all__ = ["Map", "Router", "SecurityError", "check_host"]

@@ -1,0 +1,206 @@
+"""Serve an application over ASGI or RSGI while it is being written.
+
+Puts three parts together: granian's embedded server, which runs in a thread of
+its own; Werkzeug's reloader, which restarts the process and works with any
+server; and Werkzeug's interactive debugger, which wraps ``app.wsgi_app`` (what
+is wrapped there is honoured on every protocol).
+
+With reload on there are two processes: one that only starts the other again and
+again, and one that serves. Both run :meth:`DevelopmentServer.run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from werkzeug._reloader import run_with_reloader
+from werkzeug.debug import DebuggedApplication
+from werkzeug.serving import is_running_from_reloader, make_ssl_devcert
+
+try:
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+    from granian.server.embed import Server
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        'Serving over ASGI or RSGI needs granian: pip install "carboy[server]"', name=error.name
+    ) from error
+
+if t.TYPE_CHECKING:
+    from ..app import Carboy
+
+STOP_TIMEOUT = 1.0
+"""How long to wait for requests in flight before the process ends, in seconds."""
+
+_PORT_VARIABLE = "CARBOY_SERVER_PORT"
+_ACCESS_LOG_FORMAT = '%(addr)s - - [%(time)s] "%(method)s %(path)s %(protocol)s" %(status)d -'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevelopmentServer:
+    """One application, to be served on one address until it is interrupted.
+
+    Args:
+        interface: The protocol between server and application.
+        host: A name, an IP address, or ``unix://`` and a file's path.
+        port: 0 takes any free port.
+        reload: Restart the process when a file changes.
+        debugger: Show errors in the interactive debugger.
+        cert: Serve HTTPS, with a certificate's file and its key's, or with a
+            certificate made for this run (``adhoc``).
+        extra_files: More files whose change restarts the process.
+        exclude_patterns: Patterns (as of :mod:`fnmatch`) of files whose change
+            is ignored.
+    """
+
+    app: Carboy
+    interface: t.Literal["asgi", "rsgi"]
+    host: str = "127.0.0.1"
+    port: int = 5000
+    reload: bool = False
+    debugger: bool = False
+    cert: tuple[str, str] | t.Literal["adhoc"] | None = None
+    extra_files: t.Sequence[str] = ()
+    exclude_patterns: t.Sequence[str] = ()
+
+    def run(self) -> t.NoReturn:
+        """Serve until SIGINT or SIGTERM, then end the process.
+
+        Requests in flight get :data:`STOP_TIMEOUT` seconds to finish.
+
+        Raises:
+            SystemExit: At the end; with 1 if the server did not start.
+            OSError: The address is in use or does not exist.
+        """
+        if self.debugger:
+            self._add_debugger()
+        with contextlib.ExitStack() as stack:
+            worker = _Worker(self._server_options(stack))
+            exit_code: int = 0
+            try:
+                if self.reload:
+                    run_with_reloader(
+                        worker.serve, extra_files=self.extra_files, exclude_patterns=self.exclude_patterns
+                    )
+                else:
+                    exit_code = _run_until_interrupted(worker.serve)
+            except SystemExit as end:
+                exit_code = t.cast(int, end.code)
+            stopped = worker.stop(STOP_TIMEOUT)
+        if not stopped:
+            # A thread that still runs user code would keep the interpreter from ending.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(exit_code)
+        sys.exit(exit_code)
+
+    def _add_debugger(self) -> None:
+        debugged = DebuggedApplication(self.app.wsgi_app, evalex=True)
+        # SECURITY: the debugger answers only to these hosts; a page of another origin cannot reach it by DNS.
+        debugged.trusted_hosts.append(self.host)
+        self.app.wsgi_app = debugged  # type: ignore[method-assign]
+
+    def _server_options(self, stack: contextlib.ExitStack) -> dict[str, t.Any]:
+        options: dict[str, t.Any] = {
+            "target": self.app,
+            "interface": Interfaces(self.interface),
+            "log_level": LogLevels.error,
+            "log_access": True,
+            "log_access_format": _ACCESS_LOG_FORMAT,
+        }
+        if self.host.startswith("unix://"):
+            options["uds"] = Path(self.host.removeprefix("unix://"))
+        else:
+            options["address"], options["port"] = self._claim_address()
+        if self.cert is not None:
+            cert, key = self._make_certificate(stack) if self.cert == "adhoc" else self.cert
+            options["ssl_cert"], options["ssl_key"] = Path(cert), Path(key)
+        return options
+
+    def _claim_address(self) -> tuple[str, int]:
+        """Return the address as granian wants it, an IP and a port not 0.
+
+        Granian shares a port that is in use with its user, so that is asked here.
+        """
+        serves_again = is_running_from_reloader()
+        port = int(os.environ[_PORT_VARIABLE]) if serves_again else self.port
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        address: t.Any = socket.getaddrinfo(self.host, port, family, socket.SOCK_STREAM)[0][4]
+        if not serves_again:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                if os.name == "posix":
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+                port = probe.getsockname()[1]
+            os.environ[_PORT_VARIABLE] = str(port)
+            self._show_address(port)
+        return address[0], port
+
+    def _show_address(self, port: int) -> None:
+        scheme = "http" if self.cert is None else "https"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        click.secho("WARNING: This is a development server. Do not use it in production.", fg="red", err=True)
+        click.echo(f" * Running on {scheme}://{host}:{port} ({self.interface.upper()})", err=True)
+        click.secho("Press CTRL+C to quit", fg="yellow", err=True)
+
+    def _make_certificate(self, stack: contextlib.ExitStack) -> tuple[str, str]:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="carboy-"))
+        return make_ssl_devcert(os.path.join(folder, "adhoc"), host=self.host)
+
+
+class _Worker:
+    """Granian in a thread: started by whoever calls ``serve``, stopped here."""
+
+    def __init__(self, options: dict[str, t.Any]) -> None:
+        self.options = options
+        self.started = threading.Event()
+        self.finished = threading.Event()
+
+    def serve(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self.finished.set()
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.server = Server(**self.options)
+        self.started.set()
+        await self.server.serve()
+
+    def stop(self, timeout: float) -> bool:
+        """Stop serving; return whether that was done within *timeout* seconds."""
+        if not self.started.is_set():
+            return True
+        try:
+            self.loop.call_soon_threadsafe(self.server.stop)
+        except RuntimeError:
+            return True  # The loop is closed: it has stopped by itself.
+        try:
+            return self.finished.wait(timeout)
+        except KeyboardInterrupt:
+            return False
+
+
+def _run_until_interrupted(serve: t.Callable[[], None]) -> int:
+    """Run *serve* in a thread; return the exit code: 1 if it ended by itself."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.5)  # A limit, because on Windows a join without one cannot be interrupted.
+    except KeyboardInterrupt:
+        return 0
+    return 1

@@ -1,0 +1,215 @@
+"""The request body: large, limited, streamed, cut off; the same on each protocol."""
+
+import io
+
+import pytest
+
+import carboy
+from carboy import request
+
+
+def test_large_upload(app, client):
+    @app.post("/")
+    async def upload():
+        return {name: len(file.read()) for name, file in request.files.items()}
+
+    files = {"a": (io.BytesIO(b"a" * 3_000_000), "a.bin"), "b": (io.BytesIO(b"b" * 2_000_000), "b.bin")}
+    with client.post("/", data=files) as response:
+        assert response.json == {"a": 3_000_000, "b": 2_000_000}
+
+
+def test_upload_is_saved_byte_for_byte(app, client, tmp_path):
+    data = bytes(range(256)) * 10_000
+
+    @app.post("/")
+    def upload():
+        request.files["file"].save(tmp_path / "saved")
+        return ""
+
+    with client.post("/", data={"file": (io.BytesIO(data), "a.bin")}):
+        assert (tmp_path / "saved").read_bytes() == data
+
+
+def test_body_in_chunks(app, exchange):
+    app.add_url_rule("/", "index", lambda: request.get_data(), methods=["POST"])
+    assert exchange("POST", body=b"x" * 200_000, length=None).body == b"x" * 200_000
+
+
+@pytest.mark.parametrize("view_async", [False, True])
+def test_announced_body_over_the_limit(app, client, view_async):
+    def sync_view():
+        return request.get_data()
+
+    async def async_view():
+        return request.get_data()
+
+    app.config["MAX_CONTENT_LENGTH"] = 1000
+    app.add_url_rule("/", "index", async_view if view_async else sync_view, methods=["POST"])
+    assert client.post("/", data=b"x" * 1000).status_code == 200
+    assert client.post("/", data=b"x" * 1001).status_code == 413
+
+
+def test_body_in_chunks_over_the_limit(app, exchange):
+    app.config["MAX_CONTENT_LENGTH"] = 1000
+    app.add_url_rule("/", "index", lambda: request.get_data(), methods=["POST"])
+    assert exchange("POST", body=b"x" * 1000, length=None).status == 200
+    assert exchange("POST", body=b"x" * 500_000, length=None).status == 413
+
+
+def test_limit_of_one_request(app, client):
+    @app.post("/")
+    def index():
+        request.max_content_length = 10
+        return request.get_data()
+
+    assert client.post("/", data=b"x" * 10).status_code == 200
+    assert client.post("/", data=b"x" * 11).status_code == 413
+
+
+def test_413_has_its_handler_and_hooks(app, client):
+    app.config["MAX_CONTENT_LENGTH"] = 10
+    calls = []
+    app.register_error_handler(413, lambda error: ("too big", 413))
+    app.teardown_request(lambda error: calls.append("teardown"))
+    app.add_url_rule("/", "index", lambda: request.get_data(), methods=["POST"])
+    response = client.post("/", data=b"x" * 11)
+    assert (response.status_code, response.text) == (413, "too big")
+    assert calls == ["teardown"]
+
+
+def test_form_limits(app, client):
+    app.config.update(MAX_FORM_MEMORY_SIZE=1000, MAX_FORM_PARTS=2)
+    app.add_url_rule("/", "index", lambda: request.form.to_dict(), methods=["POST"])
+    multipart = {"content_type": "multipart/form-data"}
+    assert client.post("/", data={"a": "x" * 10}, **multipart).status_code == 200
+    assert client.post("/", data={"a": "x" * 1001}, **multipart).status_code == 413
+    assert client.post("/", data={"a": "x" * 1001}).status_code == 413
+    assert client.post("/", data={"a": "1", "b": "2", "c": "3"}, **multipart).status_code == 413
+
+
+# stream_body=True
+
+
+def test_async_view_reads_as_it_arrives(app, client):
+    @app.post("/", stream_body=True)
+    async def upload():
+        return {"size": sum([len(chunk) async for chunk in request.stream])}
+
+    assert client.post("/", data=b"x" * 300_000).json == {"size": 300_000}
+    assert client.post("/").json == {"size": 0}
+
+
+def test_sync_view_reads_as_it_arrives(app, client):
+    @app.post("/", stream_body=True)
+    def upload():
+        stream = request.stream
+        parts = [stream.read(10), stream.read(100_000), stream.read()]
+        return [len(part) for part in parts] + [len(stream.read(1))]
+
+    assert client.post("/", data=b"x" * 300_000).json == [10, 100_000, 199_990, 0]
+
+
+def test_sync_accessors_work_on_a_streamed_body(app, client):
+    @app.post("/form", stream_body=True)
+    def form():
+        return {"a": request.form["a"], "size": len(request.files["file"].read())}
+
+    @app.post("/json", stream_body=True)
+    def json():
+        return request.get_json()
+
+    with client.post("/form", data={"a": "1", "file": (io.BytesIO(b"x" * 1_000_000), "a.bin")}) as response:
+        assert response.json == {"a": "1", "size": 1_000_000}
+    assert client.post("/json", json=[1]).json == [1]
+
+
+class Counted(io.BytesIO):
+    """Knows how much of it has been read."""
+
+    def read(self, size=-1):
+        data = super().read(size)
+        self.taken = self.tell()
+        return data
+
+
+@pytest.mark.parametrize("view_async", [False, True])
+def test_streamed_body_is_taken_no_faster_than_it_is_read(app, client, view_async):
+    body = Counted(b"x" * 10_000_000)
+    taken = []
+
+    @app.post("/async", stream_body=True)
+    async def async_upload():
+        async for _ in request.stream:
+            taken.append(body.taken)
+        return ""
+
+    @app.post("/sync", stream_body=True)
+    def sync_upload():
+        while request.stream.read(65536):
+            taken.append(body.taken)
+        return ""
+
+    path = "/async" if view_async else "/sync"
+    client.post(path, input_stream=body, content_length=10_000_000)
+    assert taken[0] < 1_000_000
+    assert taken[-1] == 10_000_000
+
+
+@pytest.mark.parametrize("view_async", [False, True])
+def test_limit_on_a_streamed_body_counts_received_bytes(app, exchange, view_async):
+    app.config["MAX_CONTENT_LENGTH"] = 1000
+
+    async def async_upload():
+        return {"size": sum([len(chunk) async for chunk in request.stream])}
+
+    def sync_upload():
+        return {"size": len(request.stream.read())}
+
+    view = async_upload if view_async else sync_upload
+    app.add_url_rule("/", "upload", view, methods=["POST"], stream_body=True)
+    assert exchange("POST", body=b"x" * 1000, length=None).status == 200
+    assert exchange("POST", body=b"x" * 100_000, length=None).status == 413
+    assert exchange("POST", body=b"x" * 100_000).status == 413
+
+
+def test_streamed_body_left_unread(app, client):
+    @app.post("/", stream_body=True)
+    async def upload():
+        async for _ in request.stream:
+            return "enough"
+
+    assert client.post("/", data=b"x" * 1_000_000).text == "enough"
+
+
+# The client leaves half-way through the upload
+
+
+@pytest.mark.parametrize("view_async", [False, True])
+@pytest.mark.parametrize("stream_body", [False, True])
+def test_cut_off_upload_is_a_client_error(app, exchange, view_async, stream_body):
+    async def async_view():
+        return str(len(request.get_data())) if not stream_body else str([len(c) async for c in request.stream])
+
+    def sync_view():
+        return str(len(request.stream.read()))
+
+    ended = []
+    app.teardown_request(lambda error: ended.append(error))
+    view = async_view if view_async else sync_view
+    options = {"stream_body": True} if stream_body else {}
+    app.add_url_rule("/", "upload", view, methods=["POST"], **options)
+    answer = exchange("POST", body=b"x" * 100, length=1000)
+    assert answer.status == 400
+    assert b"100" not in answer.body
+    assert len(ended) == 1
+
+
+def test_session_and_form_survive_a_redirect_after_upload(app, client):
+    @app.post("/")
+    def upload():
+        carboy.session["size"] = len(request.files["file"].read())
+        return carboy.redirect("/size")
+
+    app.add_url_rule("/size", "size", lambda: str(carboy.session["size"]))
+    with client.post("/", data={"file": (io.BytesIO(b"x" * 10), "a")}, follow_redirects=True) as response:
+        assert response.text == "10"

@@ -95,7 +95,8 @@ def test_from_file_json_and_toml(config, tmp_path):
 
 def test_from_mapping(config):
     assert config.from_mapping({"A": 1, "lower": 2}, B=3, also_lower=4)
-    assert config == {"DEBUG": False, "A": 1, "B": 3}
+    config.from_mapping([("C", 5)])
+    assert config == {"DEBUG": False, "A": 1, "B": 3, "C": 5}
     with pytest.raises(TypeError):
         config.from_mapping({}, {})
 

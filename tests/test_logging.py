@@ -10,14 +10,14 @@ from carboy.logging import default_handler, has_level_handler, wsgi_errors_strea
 
 
 @pytest.fixture(autouse=True)
-def unconfigured_logging(monkeypatch):
-    """Logging as in a fresh process; pytest's own handlers would take the records otherwise."""
+def root(monkeypatch):
+    """Logging as in a fresh process; returns a root without the handlers of pytest."""
+    root = logging.RootLogger(logging.WARNING)
     logger = logging.getLogger("carboy_test")
-    for name, value in {"handlers": [], "level": logging.NOTSET, "propagate": True, "_cache": {}}.items():
+    state = {"handlers": [], "level": logging.NOTSET, "propagate": True, "parent": root, "_cache": {}}
+    for name, value in state.items():
         monkeypatch.setattr(logger, name, value)
-    monkeypatch.setattr(logging.root, "handlers", [])
-    yield
-    logger.manager._clear_cache()
+    return root
 
 
 def test_logger_of_an_application(app):
@@ -31,8 +31,8 @@ def test_debug_mode_logs_everything(app):
     assert app.logger.level == logging.DEBUG
 
 
-def test_configured_logging_is_left_alone(app):
-    logging.root.addHandler(logging.NullHandler())
+def test_configured_logging_is_left_alone(app, root):
+    root.addHandler(logging.NullHandler())
     logging.getLogger(app.name).setLevel(logging.ERROR)
     app.debug = True
     assert (app.logger.level, app.logger.handlers) == (logging.ERROR, [])
@@ -58,11 +58,11 @@ def test_an_unhandled_exception_is_logged_once(app, client, capsys):
     assert log.count("ZeroDivisionError: crash") == 1
 
 
-def test_has_level_handler(monkeypatch):
+def test_has_level_handler(root):
     logger = logging.getLogger("carboy_test")
     assert not has_level_handler(logger)
     handler = logging.NullHandler()
-    logging.root.addHandler(handler)
+    root.addHandler(handler)
     assert has_level_handler(logger)
     handler.setLevel(logging.ERROR)
     assert not has_level_handler(logger)

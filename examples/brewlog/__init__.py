@@ -44,16 +44,14 @@ def create_app(settings: Mapping[str, Any] | None = None, instance_path: str | P
     app.secret_key = app.config["SECRET_KEY"] or database.read_or_create_key(folder / "secret_key")
 
     database.init_app(app)
-    csrf.init_app(app)
     pages.init_app(app)
     for blueprint in (auth.blueprint, batches.blueprint, cellar.blueprint, api.blueprint):
         app.register_blueprint(blueprint)
+    csrf.init_app(app)  # last, so that a refused form still knows its user
 
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals.update(STYLES=brewing.STYLES, STATUSES=brewing.STATUSES)
-    app.jinja_env.filters.update(
-        gravity=brewing.format_gravity, day=brewing.format_day, moment=brewing.format_moment
-    )
+    app.jinja_env.filters.update(gravity=brewing.format_gravity, day=brewing.format_day, moment=brewing.format_moment)
     app.context_processor(lambda: {"user": g.get("user")})
     app.after_request(secure_headers)
     return app

@@ -110,9 +110,7 @@ def logout() -> ResponseReturnValue:
 def account() -> ResponseReturnValue:
     """Show the API token; a POST replaces it."""
     if request.method == "POST":
-        connection().execute(
-            "UPDATE user SET api_token = ? WHERE id = ?", (secrets.token_urlsafe(24), g.user["id"])
-        )
+        connection().execute("UPDATE user SET api_token = ? WHERE id = ?", (secrets.token_urlsafe(24), g.user["id"]))
         connection().commit()
         flash("Here is your new token. The old one no longer works.")
         return redirect(url_for("auth.account"))

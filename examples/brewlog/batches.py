@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from werkzeug.datastructures import FileStorage
 
@@ -38,8 +38,7 @@ blueprint = Blueprint("batches", __name__)
 
 LIST = """
     SELECT batch.*, user.name AS brewer,
-      (SELECT gravity FROM reading WHERE batch_id = batch.id ORDER BY taken_at DESC, id DESC LIMIT 1) AS gravity,
-      (SELECT temperature_c FROM reading WHERE batch_id = batch.id ORDER BY taken_at DESC, id DESC LIMIT 1) AS temperature_c
+      (SELECT gravity FROM reading WHERE batch_id = batch.id ORDER BY taken_at DESC, id DESC LIMIT 1) AS gravity
     FROM batch JOIN user ON user.id = batch.user_id
 """
 
@@ -78,9 +77,7 @@ def find_own_batch(batch_id: int) -> sqlite3.Row:
 def find_readings(batch_id: int) -> list[sqlite3.Row]:
     """Return the readings of one batch, oldest first."""
     return (
-        connection()
-        .execute("SELECT * FROM reading WHERE batch_id = ? ORDER BY taken_at, id", (batch_id,))
-        .fetchall()
+        connection().execute("SELECT * FROM reading WHERE batch_id = ? ORDER BY taken_at, id", (batch_id,)).fetchall()
     )
 
 
@@ -140,14 +137,14 @@ def show_batch(batch: sqlite3.Row, form: Form) -> ResponseReturnValue:
 class EditBatch(MethodView):
     """The form for a new batch (no id) and for a batch of one's own."""
 
-    decorators = [login_required]
+    decorators: ClassVar = [login_required]
 
     def get(self, batch_id: int | None = None) -> ResponseReturnValue:
         if batch_id is None:
             start: dict[str, Any] = {"brewed_on": date.today().isoformat(), "status": "planned"}
             return render_template("batches/edit.html", batch=None, form=Form(start))
         batch = find_own_batch(batch_id)
-        form = Form({key: str(batch[key]) for key in batch.keys()})  # noqa: SIM118 (a Row iterates over values)
+        form = Form({key: str(value) for key, value in dict(batch).items()})
         return render_template("batches/edit.html", batch=batch, form=form)
 
     def post(self, batch_id: int | None = None) -> ResponseReturnValue:

@@ -49,7 +49,7 @@ def progress(original: float, target: float, current: float) -> float:
 
 def format_gravity(value: float | None) -> str:
     """Return a specific gravity as brewers write it: three decimals, or a dash if unknown."""
-    return "–" if value is None else f"{value:.3f}"
+    return "\N{EN DASH}" if value is None else f"{value:.3f}"
 
 
 def format_day(value: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 WIDTH, HEIGHT = 640, 240
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 26
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 14, 28
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,7 +284,8 @@ class Carboy(Registry):
 
     def _call_override(self, name: str, ctx: AppContext, *args: t.Any, **kwargs: t.Any) -> t.Any:
         method = getattr(self, name)
-        return method(ctx, *args, **kwargs) if self._overridden.get(name) else method(*args, **kwargs)
+        takes_context = engine.profile_of(self).overridden.get(name)
+        return method(ctx, *args, **kwargs) if takes_context else method(*args, **kwargs)
 
     def _check_setup_finished(self, f_name: str) -> None:
         if self._got_first_request:
@@ -1004,6 +1005,7 @@ _ORIGINALS = {
         "preprocess_request",
         "process_response",
         "request_context",
+        "update_template_context",
         "wsgi_app",
     )
 }

@@ -109,12 +109,26 @@ def run_blocking(coroutine: t.Coroutine[t.Any, t.Any, T], context: Context | Non
             " for itself. Use 'await' there, or call the sync function in a thread."
         )
     result: Future[T] = Future()
-    loop.call_soon_threadsafe(_start, loop, coroutine, result, context or copy_context())
+    copy = copy_context() if context is None else context
+    loop.call_soon_threadsafe(_start, loop, coroutine, result, copy)
     try:
         return result.result()
     except BaseException:
         result.cancel()
         raise
+    finally:
+        if context is None:
+            _adopt(copy)
+
+
+def _adopt(context: Context) -> None:
+    """Set here the variables that were set in *context*, a copy."""
+    for variable, value in context.items():
+        if variable is not _server_loop and variable.get(_missing) is not value:
+            variable.set(value)
+
+
+_missing = object()
 
 
 def _start(
@@ -169,11 +183,15 @@ async def run_in_context(context: Context, func: t.Callable[..., T], *args: t.An
 async def run_in_thread(func: t.Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a sync function in a worker thread, in a copy of the current context.
 
-    A ``StopIteration`` from *func* arrives as ``RuntimeError`` (PEP 479).
+    Context variables that *func* sets are set here too when it has returned.
     """
-    if kwargs:
-        return await run_in_context(copy_context(), functools.partial(func, *args, **kwargs))
-    return await run_in_context(copy_context(), func, *args)
+    context = copy_context()
+    try:
+        if kwargs:
+            return await run_in_context(context, functools.partial(func, *args, **kwargs))
+        return await run_in_context(context, func, *args)
+    finally:
+        _adopt(context)
 
 
 async def call(inline: bool, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:

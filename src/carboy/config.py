@@ -225,10 +225,13 @@ class Config(dict[str, t.Any]):
     def from_mapping(self, mapping: t.Mapping[str, t.Any] | None = None, **kwargs: t.Any) -> bool:
         """Update like :meth:`dict.update`, passing over keys not in upper case.
 
+        Args:
+            mapping: A mapping, or an iterable of pairs.
+
         Returns:
             True.
         """
-        for key, value in {**(mapping or {}), **kwargs}.items():
+        for key, value in dict(mapping or {}, **kwargs).items():
             if key.isupper():
                 self[key] = value
         return True

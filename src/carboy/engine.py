@@ -150,10 +150,11 @@ async def handle(
                 response = await answer_500(app, ctx, e, inline)
         try:
             return write(response, ctx.request)
-        except HTTPException as e:
-            # A header that cannot be sent: nothing has been sent yet.
+        except Exception as e:
+            # Nothing has been sent yet. A header that cannot be is a client's error, where its value came from one.
             error = e
-            return write(to_response(app, e), ctx.request)
+            response = to_response(app, e) if isinstance(e, HTTPException) else await answer_500(app, ctx, e, inline)
+            return write(response, ctx.request)
     except BaseException as e:
         error = e
         raise

@@ -7,6 +7,7 @@ import typing as t
 from collections.abc import Iterator
 
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from .context import _cv_request
@@ -14,6 +15,8 @@ from .http import Response
 
 if t.TYPE_CHECKING:
     from .app import Carboy
+
+_CALL = HTTPException.__call__
 
 
 def to_response(app: Carboy, value: t.Any) -> Response:
@@ -76,8 +79,12 @@ def _foreign(app: Carboy, value: t.Any) -> Response:
     wrong: Exception | None = None
     if not inspect.isawaitable(value) and (isinstance(value, WerkzeugResponse) or callable(value)):
         ctx = _cv_request.get(None)
+        environ = None if ctx is None else ctx.request.environ
+        if isinstance(value, HTTPException) and value.response is None and type(value).__call__ is _CALL:
+            # What calling it as a WSGI application would send, but not as a stream.
+            value = value.get_response(environ)
         try:
-            return app.response_class.force_type(value, None if ctx is None else ctx.request.environ)
+            return app.response_class.force_type(value, environ)
         except TypeError as e:
             wrong = e
     if inspect.iscoroutine(value):

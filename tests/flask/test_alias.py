@@ -230,7 +230,7 @@ def test_python_m_flask_is_carboys_command_line(tmp_path: Path) -> None:
 
 
 def test_the_command_line_loads_an_app_that_imports_flask(tmp_path: Path) -> None:
-    code = "import flask, carboy\napp = flask.Flask(__name__)\napp.add_url_rule(f'/{flask.Flask is carboy.Flask}')\n"
+    code = "import flask, carboy\napp = flask.Flask(__name__)\napp.add_url_rule(f'/{flask.Flask is carboy.Flask}', 'x')\n"
     (tmp_path / "app.py").write_text(code)
     out = python(tmp_path, "-m", "carboy", "--app", "app", "routes")
     assert "/True" in out

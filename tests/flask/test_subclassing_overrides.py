@@ -234,7 +234,7 @@ def test_super_without_arguments_works_in_both_signatures(protocol: str) -> None
             return f"old {super().dispatch_request()}"
 
     class New(Old):
-        def dispatch_request(self, ctx: Any) -> Any:  # type: ignore[override]
+        def dispatch_request(self, ctx: AppContext) -> Any:  # type: ignore[override]
             return f"new {super().dispatch_request()} {ctx.request.path}"
 
     assert build(New).test_client(protocol=protocol).get("/").data == b"new old index /"

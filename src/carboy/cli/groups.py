@@ -288,7 +288,11 @@ class FlaskGroup(AppGroup):
             # Help ends the parsing before these options are processed, but it lists the application's commands.
             _env_file_option.handle_parse_result(ctx, {}, [])
             _app_option.handle_parse_result(ctx, {}, [])
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except (click.UsageError, click.exceptions.Exit):
+            ctx.close()  # Leaves the application context that was entered to list commands.
+            raise
 
 
 def _show_error(message: str) -> None:

@@ -14,7 +14,7 @@ from .groups import with_appcontext
     "-s",
     type=click.Choice(("endpoint", "methods", "domain", "rule", "match")),
     default="endpoint",
-    help="The column to sort by; 'match' is the order in which a request is matched.",
+    help="The column to sort by; 'match' keeps the order of the URL map.",
 )
 @click.option("--all-methods", is_flag=True, help="Also show the methods HEAD and OPTIONS.")
 @with_appcontext

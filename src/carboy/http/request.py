@@ -8,6 +8,7 @@ extensions read, is made from an ASGI or RSGI scope only when somebody reads it.
 from __future__ import annotations
 
 import functools
+import io
 import typing as t
 
 from werkzeug.datastructures import EnvironHeaders
@@ -73,6 +74,45 @@ class _FieldCounter:
 
     def __getattr__(self, name: str) -> t.Any:
         return getattr(self._stream, name)
+
+
+class MaxStream(io.RawIOBase):
+    """A stream whose reading fails once it has given more than *limit* bytes.
+
+    Werkzeug's ends at the limit when it is read at once, as if the body did.
+    """
+
+    def __init__(self, stream: t.IO[bytes], limit: int) -> None:
+        self._stream = stream
+        self._left = limit
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        most = self._left + 1
+        data = self._stream.read(most if size is None or size < 0 else min(size, most))
+        self._left -= len(data)
+        if self._left < 0:
+            raise RequestEntityTooLarge()
+        return data
+
+    def readinto(self, buffer: t.Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def limited_stream(environ: WSGIEnvironment, limit: int | None) -> t.IO[bytes]:
+    """Return the body of *environ*, which gives at most *limit* bytes.
+
+    Raises:
+        RequestEntityTooLarge: The announced length is over the limit.
+    """
+    stream = get_input_stream(environ, max_content_length=limit)
+    if limit is not None and "wsgi.input_terminated" in environ:
+        return t.cast(t.IO[bytes], MaxStream(environ["wsgi.input"], limit))
+    return stream
 
 
 @functools.cache
@@ -260,7 +300,7 @@ class Request(WerkzeugRequest):
         source = self._input
         if source is not None and hasattr(source, "limit_to"):
             return source.limit_to(self.max_content_length)
-        return get_input_stream(self.environ, max_content_length=self.max_content_length)
+        return limited_stream(self.environ, self.max_content_length)
 
     @property
     def endpoint(self) -> str | None:

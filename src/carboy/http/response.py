@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import http
+import re
 import typing as t
 
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest
 from werkzeug.http import HTTP_STATUS_CODES
-from werkzeug.urls import iri_to_uri
 from werkzeug.utils import get_content_type
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -50,7 +50,7 @@ class InvalidHeader(BadRequest, ValueError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"The response header {name[:100]!r} would contain a line break or NUL character."
+            f"The response header {name[:100]!r} would contain a line break or another character that must not be sent."
             " Header values that come from a request must be checked or quoted."
         )
 
@@ -176,6 +176,9 @@ class Response(WerkzeugResponse):
         if not self._writes_plainly:
             return wire_from_wsgi(self, environ())
         code = self._status_code
+        if not 200 <= code <= 999:
+            # Servers answer such a status in ways from nothing at all to dying of it.
+            raise ValueError(f"{self._status!r} is not the status of a final response (RFC 9110 section 15).")
         headers: list[tuple[str, str]] = list(self.headers)
         has_length = False
         for name, value in headers:
@@ -183,12 +186,12 @@ class Response(WerkzeugResponse):
                 if "\0" in value:
                     raise InvalidHeader(name)
                 has_length = has_length or name == "Content-Length"
-            elif "\0" in value or "\0" in name or "\n" in name or "\r" in name:
+            elif not _may_be_sent(name, value):
                 raise InvalidHeader(name)
             elif name.lower() in _SPECIAL:
                 return self._wire_with_special_headers(method, environ)
         body = self.response
-        if type(body) is not list or code < 200 or code in _BODILESS or code > 599:
+        if type(body) is not list or code in _BODILESS:
             return self._wire_with_special_headers(method, environ)
         for item in body:
             if type(item) is not bytes:
@@ -197,7 +200,7 @@ class Response(WerkzeugResponse):
         if not has_length and self.automatically_set_content_length:
             headers.append(("Content-Length", str(sum(map(len, body)))))
         return Wire(
-            self._status, code, headers, [] if method == "HEAD" else body, self.close if "_on_close" in self.__dict__ else None
+            self._status, code, headers, [] if method == "HEAD" else body, self.close if self.__dict__.get("_on_close") else None
         )  # fmt: skip
 
     def _wire_with_special_headers(self, method: str, environ: t.Callable[[], WSGIEnvironment]) -> Wire:
@@ -206,7 +209,7 @@ class Response(WerkzeugResponse):
         if not hasattr(body, "__aiter__"):
             return wire_from_wsgi(self, environ())
         headers = self.get_wsgi_headers(environ())
-        bodiless = method == "HEAD" or self._status_code < 200 or self._status_code in _BODILESS
+        bodiless = method == "HEAD" or self._status_code in _BODILESS
         return Wire(self._status, self._status_code, list(headers), [] if bodiless else body, self.close)
 
     def close(self) -> None:
@@ -218,6 +221,16 @@ class Response(WerkzeugResponse):
 
 
 _SPECIAL = frozenset(("location", "content-location", "content-length"))
+
+
+def _may_be_sent(name: str, value: str) -> bool:
+    if value.isprintable() and value.isascii() and name.isprintable() and name.isascii():
+        return True
+    return _BAD_IN_VALUE.search(value) is None and _BAD_IN_NAME.search(name) is None
+
+
+_BAD_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0100-\U0010ffff]")
+_BAD_IN_NAME = re.compile(r"[^!-~]|:")
 
 
 def wire_from_wsgi(response: t.Any, environ: WSGIEnvironment) -> Wire:
@@ -243,11 +256,14 @@ def wire_from_wsgi(response: t.Any, environ: WSGIEnvironment) -> Wire:
         iterable = _chain(written, iterator)
     status, headers = started
     for name, value in headers:
-        if "\0" in value or "\0" in name or "\r" in value or "\n" in value or "\n" in name or "\r" in name:
+        if not _may_be_sent(name, value):
             if close is not None:
                 close()
             raise InvalidHeader(name)
-    return Wire(status, int(status[:3]), headers, iterable, close)
+    code = int(status.partition(" ")[0])
+    if not 200 <= code <= 999:
+        raise ValueError(f"{status!r} is not the status of a final response (RFC 9110 section 15).")
+    return Wire(status, code, headers, iterable, close)
 
 
 def _first(iterator: t.Iterator[bytes]) -> list[bytes]:

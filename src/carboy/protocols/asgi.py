@@ -8,6 +8,7 @@ import typing as t
 from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import ClientDisconnected
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
@@ -68,7 +69,7 @@ async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
         request,
         None if host is None else host.decode("latin1"),
         b"upgrade" not in headers,
-        functools.partial(_chunks, receive) if has_body else None,
+        _Chunks(receive) if has_body else None,
         int(length) if length is not None and length.isdigit() else None,
     )
     wire = answer.wire
@@ -96,18 +97,24 @@ async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _chunks(receive: Receive) -> t.AsyncIterator[bytes]:
-    from werkzeug.exceptions import ClientDisconnected
+class _Chunks:
+    """The body as it is received. Not a generator: one given up half-way would need a task to be closed."""
 
-    while True:
-        message = await receive()
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._more = True
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._more:
+            raise StopAsyncIteration
+        message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnected()
-        chunk = message.get("body", b"")
-        if chunk:
-            yield chunk
-        if not message.get("more_body", False):
-            return
+        self._more = message.get("more_body", False)
+        return t.cast(bytes, message.get("body", b""))
 
 
 def _joined(entries: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -32,14 +32,6 @@ if t.TYPE_CHECKING:
 MEMORY_LIMIT = 1024 * 1024
 """Bytes of a body that are kept in memory; what is larger goes to a temporary file."""
 
-Chunks = t.Callable[[], t.AsyncIterator[bytes]]
-"""Starts to receive the body.
-
-Raises:
-    ClientDisconnected: The client left before the body was complete.
-"""
-
-
 class Answer(t.NamedTuple):
     """A response to send, and where its body has to be made."""
 
@@ -53,14 +45,15 @@ def _write(response: Response, request: Request) -> Wire:
 
 
 async def answer(
-    app: Carboy, request: Request, host: str | None, plain: bool, chunks: Chunks | None, length: int | None
+    app: Carboy, request: Request, host: str | None, plain: bool, chunks: t.AsyncIterator[bytes] | None, length: int | None
 ) -> Answer:
     """Run *request* and return what to send.
 
     Args:
         host: The value of the ``Host`` header.
         plain: Whether this is no upgrade to WebSocket.
-        chunks: Receives the body; None if there is none.
+        chunks: Receives the body, or raises ``ClientDisconnected``; None if there
+            is no body.
         length: The announced length of the body, in bytes.
     """
     engine.profile_of(app)
@@ -81,15 +74,14 @@ async def answer(
             plan, failure = engine.profile_of(app).unrouted, e
         else:
             plan, failure = engine.plan_of(app, ctx.request), None
-    if chunks is not None and request.routing_exception is None and failure is None:
-        if plan.stream_body:
-            request.set_input(LoopBody(request, chunks(), length))
-        else:
-            try:
-                request.set_input(await receive(chunks(), length, app.config["MAX_CONTENT_LENGTH"]))
-            except ClientDisconnected as e:
-                # The view is not called, but what was set up is torn down.
-                request.routing_exception = e
+    if plan.stream_body:
+        request.set_input(LoopBody(request, chunks, length))
+    elif chunks is not None and request.routing_exception is None and failure is None:
+        try:
+            request.set_input(await receive(chunks, length, app.config["MAX_CONTENT_LENGTH"]))
+        except ClientDisconnected as e:
+            # The view is not called, but what was set up is torn down.
+            request.routing_exception = e
     if plan.on_loop:
         return Answer(await engine.handle(app, ctx, plan, False, _write, failure), None)
     context = ctx.unbind_copy()
@@ -98,11 +90,11 @@ async def answer(
     )
 
 
-async def _answer_through_wsgi(app: Carboy, request: Request, chunks: Chunks | None, length: int | None) -> Answer:
+async def _answer_through_wsgi(app: Carboy, request: Request, chunks: t.AsyncIterator[bytes] | None, length: int | None) -> Answer:
     """Send the request through ``app.wsgi_app``, which middleware was put around."""
     if chunks is not None:
         try:
-            request.set_input(await receive(chunks(), length, app.config["MAX_CONTENT_LENGTH"]))
+            request.set_input(await receive(chunks, length, app.config["MAX_CONTENT_LENGTH"]))
         except ClientDisconnected as e:
             return Answer(wire_from_wsgi(e, request.environ), None)
     environ = request.environ
@@ -180,7 +172,7 @@ class LoopBody(io.RawIOBase):
     view slows the client.
     """
 
-    def __init__(self, request: Request, chunks: t.AsyncIterator[bytes], length: int | None) -> None:
+    def __init__(self, request: Request, chunks: t.AsyncIterator[bytes] | None, length: int | None) -> None:
         self._request = request
         self._chunks = chunks
         self._length = length
@@ -205,6 +197,8 @@ class LoopBody(io.RawIOBase):
         if self._waiting:
             chunk, self._waiting = self._waiting, b""
             return chunk
+        if self._chunks is None:
+            return b""
         async for chunk in self._chunks:
             self._received += len(chunk)
             if self._limit is not None and self._received > self._limit:
@@ -245,9 +239,11 @@ class LoopBody(io.RawIOBase):
             while chunk := self._next_blocking():
                 parts.append(chunk)
             return b"".join(parts)
-        chunk = self._next_blocking()
-        chunk, self._waiting = chunk[:size], chunk[size:]
-        return chunk
+        parts = []
+        while size and (chunk := self._next_blocking()):
+            parts.append(chunk[:size])
+            size, self._waiting = size - len(parts[-1]), chunk[size:]
+        return b"".join(parts)
 
     def readinto(self, buffer: t.Any) -> int:
         data = self.read(len(buffer))

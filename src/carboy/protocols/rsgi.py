@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import typing as t
 
+from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import ClientDisconnected
+
 if t.TYPE_CHECKING:
     from ..app import Carboy
     from ..http import Request
@@ -23,17 +26,23 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
     request = app.request_class.from_connection(
         method, scope.path, scope.query_string.encode("latin1"), functools.partial(make_environ, scope), get_header
     )
-    length = get_header("content-length")
-    has_body = length not in (None, "0") or (
-        length is None and method not in ("GET", "HEAD") and (scope.http_version[0] == "2" or "transfer-encoding" in scope.headers)
-    ) or (length is None and "transfer-encoding" in scope.headers)  # fmt: skip
+    announced = get_header("content-length")
+    length = int(announced) if announced is not None and announced.isdigit() else None
+    if "\ufffd" in scope.path:
+        # The server has put it for what it could not decode, and does not tell the path as it came.
+        request.routing_exception = BadRequest("The path is not valid UTF-8.")
+    if length is None:
+        has_body = "transfer-encoding" in scope.headers or (scope.http_version[0] == "2" and method not in ("GET", "HEAD"))
+    else:
+        has_body = length > 0
+    hosts = scope.headers.get_all("host")
     answer = await loop.answer(
         app,
         request,
-        get_header("host") or scope.authority,
+        ",".join(hosts) if hosts else scope.authority,
         "upgrade" not in scope.headers,
-        functools.partial(_chunks, protocol) if has_body else None,
-        int(length) if length is not None and length.isdigit() else None,
+        _Chunks(protocol, length) if has_body else None,
+        length,
     )
     wire = answer.wire
     body = wire.body
@@ -57,15 +66,32 @@ async def _send(transport: t.Any, piece: bytes) -> None:
             raise ConnectionResetError from e
 
 
-async def _chunks(protocol: t.Any) -> t.AsyncIterator[bytes]:
-    from werkzeug.exceptions import ClientDisconnected
+class _Chunks:
+    """The body as it is received, from granian's iterator."""
 
-    try:
-        async for chunk in protocol:
-            if chunk:
-                yield bytes(chunk)
-    except RuntimeError as e:
-        raise ClientDisconnected() from e
+    def __init__(self, protocol: t.Any, length: int | None) -> None:
+        self._iterator: t.Any = None
+        self._protocol = protocol
+        self._length = length
+        self._received = 0
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._iterator is None:
+            self._iterator = aiter(self._protocol)
+        try:
+            chunk = bytes(await anext(self._iterator))
+        except RuntimeError as e:
+            raise ClientDisconnected() from e
+        except StopAsyncIteration:
+            # Granian ends the body of a client that left like any other.
+            if self._length is not None and self._received < self._length:
+                raise ClientDisconnected() from None
+            raise
+        self._received += len(chunk)
+        return chunk
 
 
 def make_environ(scope: t.Any, request: Request) -> dict[str, t.Any]:

@@ -8,8 +8,10 @@ from contextvars import copy_context
 
 from .. import engine
 from ..concurrency import run_blocking
+from ..concurrency import run_in_thread
 from ..concurrency import step
 from ..context import RequestContext
+from ..http.request import limited_stream
 
 if t.TYPE_CHECKING:
     from contextvars import Context
@@ -120,11 +122,8 @@ class WSGIBody:
         Raises:
             RequestEntityTooLarge: The announced length is over the limit.
         """
-        from werkzeug.wsgi import get_input_stream
-
         if self._stream is None:
-            environ = {**self._request.environ, "wsgi.input": self._source}
-            self._stream = get_input_stream(environ, max_content_length=limit)
+            self._stream = limited_stream({**self._request.environ, "wsgi.input": self._source}, limit)
         return self
 
     def __getattr__(self, name: str) -> t.Any:
@@ -134,8 +133,6 @@ class WSGIBody:
         return iter(self.limit_to(self._request.max_content_length)._stream)
 
     async def __aiter__(self) -> t.AsyncIterator[bytes]:
-        from ..concurrency import run_in_thread
-
         while chunk := await run_in_thread(self.read, self.chunk_size):
             yield chunk
 

@@ -383,8 +383,13 @@ class _RSGIHttp(_Watch):
         self.require(not self.body_taken, "the body is read twice")
         self.body_taken = True
 
-    def client_disconnect(self) -> Awaitable[None]:
-        return t.cast(Awaitable[None], self.protocol.client_disconnect())
+    async def client_disconnect(self) -> None:
+        await self.protocol.client_disconnect()
+        self.client_left()
+
+    def client_left(self) -> None:
+        # What a stream leaves out from here on is not missed.
+        self.streaming = False
 
     def response_empty(self, status: int, headers: list[tuple[str, str]]) -> None:
         self.respond("response_empty", status, headers, 0)
@@ -465,9 +470,9 @@ class _RSGITransport:
         try:
             await function(data)
         except RuntimeError:
-            # RSGIProtocolClosed, which has no importable home without a server: what is left out is not missed.
+            # RSGIProtocolClosed, which has no importable home without a server.
             self.closed = True
-            http.streaming = False
+            http.client_left()
             raise
         finally:
             self.sending = False

@@ -143,17 +143,28 @@ def test_reload_and_debugger(run, protocol):
 
 
 def test_debugger_console_asks_for_the_pin_and_a_trusted_host(run, protocol):
-    served = run("--interface", protocol, "--debug", "--no-reload")
+    served = run("--interface", protocol, "--debug")
     page = served.get("/crash")[1]
     secret = re.search(r'SECRET = "(\w+)"', page)[1]
-    frame = re.search(r'id="frame-(\d+)"', page)[1]
-    command = f"/?__debugger__=yes&cmd=6*7&frm={frame}&s={secret}"
-    assert "42" not in served.get(command)[1]
-    foreign = urllib.request.Request(f"http://127.0.0.1:{served.port}{command}", headers={"Host": "evil.example"})
+    frame = re.findall(r'id="frame-(\d+)"', page)[-1]
+    pin = re.search(r"Debugger PIN: (\S+)", served.log.read_text())[1]
+
+    def command(cmd, **headers):
+        url = f"http://127.0.0.1:{served.port}/?__debugger__=yes&s={secret}&{cmd}"
+        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5)
+
+    evaluate = f"frm={frame}&cmd=41%2Blen(flask.request.method[:1])"
+    with command(evaluate) as answer:
+        assert b"42" not in answer.read()
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(foreign, timeout=5)
+        command(f"cmd=pinauth&pin={pin}", Host="evil.example")
     assert refused.value.code == 400
     refused.value.close()
+    with command(f"cmd=pinauth&pin={pin}") as answer:
+        assert b'"auth": true' in answer.read()
+        cookie = answer.headers["Set-Cookie"].split(";")[0]
+    with command(evaluate, Cookie=cookie) as answer:
+        assert b"42" in answer.read()
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])

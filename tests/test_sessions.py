@@ -130,8 +130,8 @@ def test_cleared_session_deletes_the_cookie(app, client):
 
 def test_cookie_options(app, client):
     app.config.update(
-        APPLICATION_ROOT="/root",
         SESSION_COOKIE_NAME="other",
+        SESSION_COOKIE_PATH="/path",
         SESSION_COOKIE_DOMAIN="example.com",
         SESSION_COOKIE_HTTPONLY=False,
         SESSION_COOKIE_SECURE=True,
@@ -140,7 +140,14 @@ def test_cookie_options(app, client):
     )
     value, *options = client.get("/set/a").headers["Set-Cookie"].split("; ")
     assert value.startswith("other=")
-    assert sorted(options) == ["Domain=example.com", "Partitioned", "Path=/root", "SameSite=Strict", "Secure"]
+    assert sorted(options) == ["Domain=example.com", "Partitioned", "Path=/path", "SameSite=Strict", "Secure"]
+
+
+def test_cookie_path_defaults_to_the_root(app):
+    app.config["APPLICATION_ROOT"] = "/root"
+    assert app.session_interface.get_cookie_path(app) == "/root"
+    app.config["SESSION_COOKIE_PATH"] = "/"
+    assert app.session_interface.get_cookie_path(app) == "/"
 
 
 def test_defaults(client):

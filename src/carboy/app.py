@@ -735,7 +735,9 @@ class Carboy(Registry):
         self, ctx: RequestContext, rv: ct.ResponseReturnValue | HTTPException, from_error_handler: bool = False
     ) -> Response:
         """Make the response of *rv*, process it, and send ``request_finished``."""
-        return step(engine.finalize(self, ctx, rv, inline=True, from_error_handler=from_error_handler))
+        return step(
+            engine.finalize(self, ctx, engine.plan_of(self, ctx.request), rv, True, from_error_handler)
+        )
 
     def make_response(self, rv: ct.ResponseReturnValue) -> Response:
         """Return *rv*, something that a view may return, as a response.
@@ -748,7 +750,7 @@ class Carboy(Registry):
     @_context_first
     def process_response(self, ctx: RequestContext, response: Response) -> Response:
         """Run the functions that follow the view; save the session."""
-        return step(engine.process_response(self, ctx, response, inline=True))
+        return step(engine.process_response(self, ctx, engine.plan_of(self, ctx.request), response, inline=True))
 
     @_context_first
     def handle_http_exception(
@@ -1014,6 +1016,7 @@ _WATCHED = frozenset(
         *_ORIGINALS,
         "after_request_funcs",
         "before_request_funcs",
+        "session_interface",
         "subdomain_matching",
         "teardown_appcontext_funcs",
         "teardown_request_funcs",

@@ -337,28 +337,46 @@ class RequestContext(AppContext):
 
     async def _pop(self, exc: BaseException | None, inline: bool) -> None:
         app = self.app
-        last = len(self._cv_tokens) == 1
-        request = self.request
         try:
-            if last:
+            if len(self._cv_tokens) == 1:
                 await app._teardown_request(self, exc, inline)
-                request.close()
         finally:
-            current = _cv_request.get(None)
-            request_token, app_token = self._cv_tokens.pop()
-            _reset(_cv_request, request_token)
-            if last and "environ" in request.__dict__:
-                # The environ holds the request that holds it: broken here, so that no garbage collector is needed.
-                request.environ["werkzeug.request"] = None
+            app_token = self._leave_request()
             if app_token is not None:
                 try:
                     await app._teardown_appcontext(self, exc, inline)
                 finally:
-                    _reset(_cv_app, app_token)
-                if appcontext_popped.receivers:
-                    appcontext_popped.send(app, _async_wrapper=app.ensure_sync)
+                    self._leave_app(app_token)
+
+    def leave(self) -> None:
+        """Leave this context, for which no teardown function is registered."""
+        app_token = self._leave_request()
+        if app_token is not None:
+            self._leave_app(app_token)
+
+    def _leave_request(self) -> contextvars.Token[t.Any] | None:
+        request = self.request
+        request_token, app_token = self._cv_tokens.pop()
+        current = _cv_request.get(None)
+        try:
+            _cv_request.reset(request_token)
+        except (ValueError, RuntimeError):
+            _reset(_cv_request, request_token)
+        if not self._cv_tokens:
+            request.close()
+            if "environ" in request.__dict__:
+                # The environ holds the request that holds it: broken here, so that no garbage collector is needed.
+                request.environ["werkzeug.request"] = None
         if current is not self:
+            if app_token is not None:
+                _reset(_cv_app, app_token)
             raise AssertionError(f"Popped wrong request context. ({current!r} instead of {self!r})")
+        return app_token
+
+    def _leave_app(self, app_token: contextvars.Token[t.Any]) -> None:
+        _reset(_cv_app, app_token)
+        if appcontext_popped.receivers:
+            appcontext_popped.send(self.app, _async_wrapper=self.app.ensure_sync)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.request.url!r} [{self.request.method}] of {self.app.name}>"

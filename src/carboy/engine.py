@@ -76,7 +76,8 @@ def match(app: Carboy, ctx: RequestContext, host: str | None, plain: bool = True
     request = ctx.request
     if request.routing_exception is not None:
         return
-    router = profile_of(app).router
+    profile = app._profile
+    router = None if profile is None else profile.router
     try:
         if router is not None and plain and type(ctx) is RequestContext:
             found = router.match(request.path, request.method)
@@ -103,13 +104,20 @@ def begin(app: Carboy, ctx: RequestContext, host: str | None, plain: bool = True
     An exception of user code (session interface, converter) is returned, to be
     raised where errors are handled.
     """
+    profile = app._profile
+    if profile is None or profile.version != app._version.number:
+        profile = profile_of(app)
     try:
         ctx.bind()
-        ctx.open()
+        if not profile.session_can_wait:
+            ctx.open()
         match(app, ctx, host, plain)
     except Exception as e:
-        return profile_of(app).unrouted, e
-    return plan_of(app, ctx.request), None
+        return profile.unrouted, e
+    rule = ctx.request.url_rule
+    if rule is None:
+        return profile.unrouted, None
+    return profile.plans.get(id(rule)) or compile_plan(app, profile, rule), None
 
 
 # -- The request -------------------------------------------------------------------
@@ -164,13 +172,24 @@ async def handle(
         environ = ctx.request.__dict__.get("environ")
         if environ is not None and "werkzeug.debug.preserve_context" in environ:
             environ["werkzeug.debug.preserve_context"](ctx)
-        await ctx._pop(error, inline)
+        if (
+            plan.tears_down
+            or plan.profile.version != app._version.number
+            or request_tearing_down.receivers
+            or appcontext_tearing_down.receivers
+            or type(ctx) is not RequestContext
+        ):
+            await ctx._pop(error, inline)
+        else:
+            ctx.leave()
 
 
 async def dispatch(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -> Response:
     """Run hooks, view and error handlers; return the response."""
     if not app._got_first_request:
         app._got_first_request = True
+    request = ctx.request
+    overridden = plan.profile.overridden
     try:
         if request_started.receivers:
             request_started.send(app, _async_wrapper=app.ensure_sync)
@@ -178,18 +197,28 @@ async def dispatch(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -
         if plan.profile.as_in_flask:
             result = await _dispatch_as_in_flask(app, ctx, plan)
         else:
-            if plan.url_processors or plan.before:
+            if plan.preprocesses:
                 result = await preprocess(app, ctx, plan, inline)
             if result is None:
-                result = await call_view(app, ctx, plan, inline)
+                # PERF: what call_view does in the ordinary case, here without one more coroutine.
+                if plan.view is None or request.routing_exception is not None or request.method == "OPTIONS":
+                    result = await call_view(app, ctx, plan, inline)
+                elif plan.view_is_async:
+                    view_args: t.Any = request.view_args
+                    result = app.ensure_sync(plan.view)(**view_args) if inline else await plan.view(**view_args)
+                elif inline or plan.view_may_run_on_loop:
+                    result = plan.view(**request.view_args)  # type: ignore[arg-type]
+                else:
+                    result = await call_view(app, ctx, plan, inline)
     except Exception as e:
-        if "handle_user_exception" in app._overridden:
+        if "handle_user_exception" in overridden:
             result = await call_override(app, ctx, inline, e, "handle_user_exception", e)
         else:
             result = await respond_to(app, ctx, e, inline)
-    if "finalize_request" in app._overridden:
-        return t.cast("Response", app._call_override("finalize_request", ctx, result))
-    return await finalize(app, ctx, result, inline)
+    if "finalize_request" in overridden:
+        response: Response = app._call_override("finalize_request", ctx, result)
+        return response
+    return await finalize(app, ctx, plan, result, inline)
 
 
 async def _dispatch_as_in_flask(app: Carboy, ctx: RequestContext, plan: Plan) -> t.Any:
@@ -260,7 +289,7 @@ async def call_view(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) 
 
 
 async def finalize(
-    app: Carboy, ctx: RequestContext, result: t.Any, inline: bool, from_error_handler: bool = False
+    app: Carboy, ctx: RequestContext, plan: Plan, result: t.Any, inline: bool, from_error_handler: bool = False
 ) -> Response:
     """Make the response of *result* and run what comes after the view.
 
@@ -268,15 +297,16 @@ async def finalize(
         from_error_handler: Log what fails here instead of raising it.
     """
     response: Response
-    if "make_response" in app._overridden:
+    overridden = plan.profile.overridden
+    if "make_response" in overridden:
         response = app.make_response(result)
     else:
         response = to_response(app, result)
     try:
-        if "process_response" in app._overridden:
+        if "process_response" in overridden:
             response = app._call_override("process_response", ctx, response)
         else:
-            response = await process_response(app, ctx, response, inline)
+            response = await process_response(app, ctx, plan, response, inline)
         if request_finished.receivers:
             request_finished.send(app, _async_wrapper=app.ensure_sync, response=response)
     except Exception:
@@ -286,15 +316,18 @@ async def finalize(
     return response
 
 
-async def process_response(app: Carboy, ctx: RequestContext, response: Response, inline: bool) -> Response:
+async def process_response(
+    app: Carboy, ctx: RequestContext, plan: Plan, response: Response, inline: bool
+) -> Response:
     """Run ``after_this_request`` and ``after_request`` functions; save the session."""
     attributes = ctx.__dict__
     if "_after_request_functions" in attributes:
         for function in ctx._after_request_functions:
             response = await call(inline, function, response)
-    # Asked anew: the view may have registered a function (Flask-Caching does).
-    after = plan_of(app, ctx.request).after
-    for step_is_async, functions in after:
+    if plan.profile.version != app._version.number:
+        # The view has registered a function (Flask-Caching does).
+        plan = plan_of(app, ctx.request)
+    for step_is_async, functions in plan.after:
         if step_is_async:
             for function in functions:
                 response = app.ensure_sync(function)(response) if inline else await function(response)
@@ -302,14 +335,15 @@ async def process_response(app: Carboy, ctx: RequestContext, response: Response,
             response = _pass_through(functions, response)
         else:
             response = await run_in_thread(_pass_through, functions, response)
+    if "_session" not in attributes and not (ctx.request.has_cookies() and _has_session_to_refresh(app, ctx)):
+        return response
     interface = app.session_interface
-    if "_session" in attributes or not _session_can_wait(app, ctx):
-        session = ctx._session
-        if not interface.is_null_session(session):
-            if inline or getattr(interface, "opens_at_first_use", False):
-                interface.save_session(app, session, response)
-            else:
-                await call(inline, interface.save_session, app, session, response)
+    session = ctx._session
+    if not interface.is_null_session(session):
+        if inline or plan.profile.session_can_wait:
+            interface.save_session(app, session, response)
+        else:
+            await call(inline, interface.save_session, app, session, response)
     return response
 
 
@@ -319,16 +353,15 @@ def _pass_through(functions: tuple[t.Callable[..., t.Any], ...], response: Respo
     return response
 
 
-def _session_can_wait(app: Carboy, ctx: RequestContext) -> bool:
-    """Return whether a session that nobody touched needs nothing in the response.
+def _has_session_to_refresh(app: Carboy, ctx: RequestContext) -> bool:
+    """Return whether the response may have to refresh a session nobody touched.
 
     A permanent session is refreshed at each request, if so configured; whether it
     is permanent stands in its cookie.
     """
-    return not (
-        app.config["SESSION_REFRESH_EACH_REQUEST"]
-        and ctx.request.has_cookie(app.session_interface.get_cookie_name(app))
-    )
+    if not app.config["SESSION_REFRESH_EACH_REQUEST"]:
+        return False
+    return app.session_interface.get_cookie_name(app) in ctx.request.cookies
 
 
 async def answer_500(app: Carboy, ctx: RequestContext, exc: Exception, inline: bool) -> Response:
@@ -353,7 +386,7 @@ async def answer_500(app: Carboy, ctx: RequestContext, exc: Exception, inline: b
     result = error if handler is None else await call(inline, handler, error)
     if "finalize_request" in app._overridden:
         return t.cast("Response", app._call_override("finalize_request", ctx, result, from_error_handler=True))
-    return await finalize(app, ctx, result, inline, from_error_handler=True)
+    return await finalize(app, ctx, plan_of(app, ctx.request), result, inline, from_error_handler=True)
 
 
 

@@ -40,12 +40,16 @@ class Profile:
         router: The compiled routes; None where each request needs an adapter.
         overridden: The overridable methods that are overridden, and for each
             whether it takes the context first (Flask 3.2).
+        as_in_flask: Whether steps are replaced by overridden methods.
+        session_can_wait: Whether the session is opened at its first use.
+        unrouted: The plan of requests that no rule matched.
     """
 
     version: int
     router: Router | None
     overridden: dict[str, bool]
     as_in_flask: bool
+    session_can_wait: bool
     plans: dict[int, Plan]
     unrouted: Plan
     teardown_appcontext: Steps
@@ -60,6 +64,8 @@ class Plan:
         on_loop: Whether a server with an event loop runs this plan on it; else
             all of it runs in one worker thread.
         stream_body: Whether the view reads the body as it arrives.
+        preprocesses: Whether anything runs before the view.
+        tears_down: Whether anything runs when the context is left.
     """
 
     profile: Profile
@@ -70,6 +76,8 @@ class Plan:
     before: Steps
     after: Steps
     teardown: Steps
+    preprocesses: bool
+    tears_down: bool
     on_loop: bool
     stream_body: bool
 
@@ -84,6 +92,7 @@ def compile_profile(app: Carboy) -> Profile:
         router=None if unusual or app.subdomain_matching or app.url_map.host_matching else Router(app.url_map),
         overridden=overridden,
         as_in_flask=not _DISPATCHERS.isdisjoint(overridden),
+        session_can_wait=getattr(app.session_interface, "opens_at_first_use", False),
         plans={},
         unrouted=t.cast(Plan, None),
         teardown_appcontext=teardown,
@@ -118,16 +127,19 @@ def _compile(
     steps = (before, after, teardown, profile.teardown_appcontext)
     something_is_async = view_is_async or any(step_is_async for group in steps for step_is_async, _ in group)
     something_is_sync = any(not step_is_async for group in steps for step_is_async, _ in group)
+    url_processors = tuple(f for name in outside_in for f in app.url_value_preprocessors.get(name, ()))
     return Plan(
         profile=profile,
         view=view,
         view_is_async=view_is_async,
         # Without a rule there is no view, only an error to raise.
         view_may_run_on_loop=run == "loop" or view is None,
-        url_processors=tuple(f for name in outside_in for f in app.url_value_preprocessors.get(name, ())),
+        url_processors=url_processors,
         before=before,
         after=after,
         teardown=teardown,
+        preprocesses=bool(url_processors or before),
+        tears_down=bool(teardown or profile.teardown_appcontext or profile.overridden),
         on_loop=not profile.as_in_flask
         and (something_is_async or run == "loop" or (view is None and not something_is_sync)),
         stream_body=stream_body,

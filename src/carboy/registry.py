@@ -118,15 +118,15 @@ for _cls, _base, _names in (
         setattr(_cls, _name, _moving_version(_base, _name))
 
 
-def setupmethod(func: F) -> F:
-    """Refuse *func*, a method that registers, once requests are being handled."""
-    name = func.__name__
+def setupmethod(f: F) -> F:
+    """Refuse *f*, a method that registers, once requests are being handled."""
+    name = f.__name__
 
     def wrapper(self: Registry, *args: t.Any, **kwargs: t.Any) -> t.Any:
         self._check_setup_finished(name)
-        return func(self, *args, **kwargs)
+        return f(self, *args, **kwargs)
 
-    return t.cast(F, functools.update_wrapper(wrapper, func))
+    return t.cast(F, functools.update_wrapper(wrapper, f))
 
 
 def _endpoint_from_view_func(view_func: ct.RouteCallable | None) -> str:

@@ -34,7 +34,10 @@ def to_response(app: Carboy, value: t.Any) -> Response:
     if kind is str or kind is bytes:
         return cls(value)
     if kind is dict or kind is list:
-        return t.cast(Response, app.json.response(value))
+        response: Response = app.json.response(value)
+        return response
+    if kind is cls:
+        return value  # type: ignore[no-any-return]
     status: t.Any = None
     headers: t.Any = None
     if isinstance(value, tuple):
@@ -59,7 +62,7 @@ def to_response(app: Carboy, value: t.Any) -> Response:
             value.status_code = status
     if headers:
         value.headers.update(headers)
-    return t.cast(Response, value)
+    return value  # type: ignore[no-any-return]
 
 
 def _split(value: tuple[t.Any, ...]) -> tuple[t.Any, t.Any, t.Any]:

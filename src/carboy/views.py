@@ -74,26 +74,26 @@ class View:
         shared = None if cls.init_every_request else cls(*class_args, **class_kwargs)
         view: Any
 
-        def instance() -> View:
-            # The attribute, not `cls`: a test may put another class there.
-            return cast(View, view.view_class(*class_args, **class_kwargs)) if shared is None else shared
-
+        # Each takes the class from the function's attribute: a test may put another there, even of the other kind.
         if not cls._is_async():
 
             def view(**kwargs: Any) -> Any:
-                response: Any = instance().dispatch_request(**kwargs)
+                instance = view.view_class(*class_args, **class_kwargs) if shared is None else shared
+                response: Any = instance.dispatch_request(**kwargs)
                 return run_blocking(response) if hasattr(response, "__await__") else response
 
         elif not cls.decorators:
 
             async def view(**kwargs: Any) -> Any:
-                return await instance()._dispatch_async(**kwargs)
+                instance = view.view_class(*class_args, **class_kwargs) if shared is None else shared
+                return await instance._dispatch_async(**kwargs)
 
         else:
 
             def view(**kwargs: Any) -> Any:
-                dispatch = instance()._dispatch_async
-                return dispatch(**kwargs) if _on_event_loop() else run_blocking(dispatch(**kwargs))
+                instance = view.view_class(*class_args, **class_kwargs) if shared is None else shared
+                response = instance._dispatch_async(**kwargs)
+                return response if _on_event_loop() else run_blocking(response)
 
         # Decorators may look at the function's name and module, and what they return gets them too.
         view.__name__ = name
@@ -169,7 +169,8 @@ class MethodView(View):
         if handler_is_async and not _on_event_loop():
             handler = current_app_context().app.ensure_sync(handler)
 
-        return cast(ResponseReturnValue, handler(**kwargs))
+        response: ResponseReturnValue = handler(**kwargs)
+        return response
 
     @classmethod
     def _is_async(cls) -> bool:

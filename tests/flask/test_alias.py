@@ -223,14 +223,16 @@ def test_zero_in_the_environment_keeps_it_off(tmp_path: Path) -> None:
     assert script(tmp_path, code, CARBOY_AS_FLASK="0") == "True\n"
 
 
-def test_python_m_flask_is_carboys_command_line(tmp_path: Path) -> None:
+# The second is what an installed ``flask`` script does.
+@pytest.mark.parametrize("start", [["-m", "flask"], ["-c", "import sys; from flask.cli import main; sys.exit(main())"]])
+def test_the_flask_command_is_carboys_in_a_child(tmp_path: Path, start: list[str]) -> None:
     (tmp_path / "app.py").write_text("from flask import Flask\napp = Flask(__name__)\n")
-    out = python(tmp_path, "-m", "flask", "--app", "app", "routes", CARBOY_AS_FLASK="1")
+    out = python(tmp_path, *start, "--app", "app", "routes", CARBOY_AS_FLASK="1")
     assert "/static/<path:filename>" in out
 
 
 def test_the_command_line_loads_an_app_that_imports_flask(tmp_path: Path) -> None:
-    code = "import flask, carboy\napp = flask.Flask(__name__)\napp.add_url_rule(f'/{flask.Flask is carboy.Flask}', 'x')\n"
+    code = "import carboy, flask\napp = flask.Flask('x')\napp.add_url_rule(f'/{flask.Flask is carboy.Flask}', 'x')\n"
     (tmp_path / "app.py").write_text(code)
     out = python(tmp_path, "-m", "carboy", "--app", "app", "routes")
     assert "/True" in out

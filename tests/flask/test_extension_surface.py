@@ -71,7 +71,7 @@ def test_dispatch_request_replaced_on_the_instance_does_the_work_by_hand(app: Ca
             return app.make_default_options_response()
         return app.ensure_sync(app.view_functions[rule.endpoint])(**req.view_args)
 
-    app.dispatch_request = dispatch_request  # type: ignore[method-assign]
+    app.dispatch_request = dispatch_request
     client = app.test_client(protocol=protocol)
     assert client.get("/").data == b"index"
     assert client.get("/missing").status_code == 404
@@ -117,7 +117,7 @@ def test_each_push_has_a_context_of_its_own(app: Carboy, protocol: str) -> None:
     """Flask-SQLAlchemy's scope is ``id(app_ctx)``."""
     alive: list[object] = []
     ended: list[int] = []
-    app.add_url_rule("/scope", "scope", lambda: (alive.append(app_ctx._get_current_object()), "x")[1])  # type: ignore[func-returns-value]
+    app.add_url_rule("/scope", "scope", lambda: (alive.append(app_ctx._get_current_object()), "x")[1])
     app.teardown_appcontext(lambda error: ended.append(id(app_ctx._get_current_object())))
     client = app.test_client(protocol=protocol)
     for _ in range(20):
@@ -175,7 +175,7 @@ def test_view_functions_holds_the_users_own_function(app: Carboy, protocol: str)
     def view() -> str:
         return "view"
 
-    view.exempt = True  # type: ignore[attr-defined]
+    view.exempt = True
     app.route("/view")(view)
     client = app.test_client(protocol=protocol)
     assert client.get("/view").data == b"view"
@@ -190,7 +190,7 @@ def test_a_class_based_view_is_known_by_its_class(app: Carboy) -> None:
             return "items"
 
     app.add_url_rule("/items", view_func=Items.as_view("items"))
-    assert app.view_functions["items"].view_class is Items  # type: ignore[attr-defined]
+    assert app.view_functions["items"].view_class is Items
     assert app.view_functions["items"].__module__ == __name__
 
 
@@ -203,10 +203,10 @@ def test_flask_and_blueprint_are_plain_cooperative_classes(protocol: str) -> Non
             super().__init__(*args, **kwargs)
 
         def make_response(self, rv: Any) -> Any:
-            return super().make_response(f"{self.extra} {rv}")  # type: ignore[misc]
+            return super().make_response(f"{self.extra} {rv}")
 
         def add_url_rule(self, *args: Any, **kwargs: Any) -> None:
-            super().add_url_rule(*args, **kwargs)  # type: ignore[misc]
+            super().add_url_rule(*args, **kwargs)
 
     class State(BlueprintSetupState):
         def add_url_rule(self, rule: str, *args: Any, **kwargs: Any) -> None:
@@ -238,7 +238,7 @@ def test_the_wsgi_app_can_be_wrapped(app: Carboy, protocol: str) -> None:
             environ["flask.app"] = app
             return self.inner(environ, start_response)
 
-    app.wsgi_app = Middleware(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = Middleware(app.wsgi_app)
     app.add_url_rule("/env", "env", lambda: str(request.environ["flask.app"] is app))
     assert app.test_client(protocol=protocol).get("/env").data == b"True"
 

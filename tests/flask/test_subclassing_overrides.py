@@ -66,7 +66,7 @@ def build(cls: type[Carboy]) -> Carboy:
 
     @app.route("/file-template")
     def file_template() -> str:
-        return app.jinja_env.from_string("x").render() + str(app.jinja_env.autoescape("x.html"))  # type: ignore[operator]
+        return app.jinja_env.from_string("x").render() + str(app.jinja_env.autoescape("x.html"))
 
     @app.route("/url")
     def url() -> str:
@@ -234,7 +234,7 @@ def test_super_without_arguments_works_in_both_signatures(protocol: str) -> None
             return f"old {super().dispatch_request()}"
 
     class New(Old):
-        def dispatch_request(self, ctx: AppContext) -> Any:  # type: ignore[override]
+        def dispatch_request(self, ctx: AppContext) -> Any:
             return f"new {super().dispatch_request()} {ctx.request.path}"
 
     assert build(New).test_client(protocol=protocol).get("/").data == b"new old index /"
@@ -270,7 +270,7 @@ def test_middleware_around_wsgi_app_is_kept_on_every_protocol(protocol: str) -> 
         environ["REMOTE_USER"] = "somebody"
         return inner(environ, start_response)
 
-    app.wsgi_app = middleware  # type: ignore[method-assign]
+    app.wsgi_app = middleware
 
     @app.route("/user")
     def user() -> str:

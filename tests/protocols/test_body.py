@@ -78,13 +78,14 @@ def test_413_has_its_handler_and_hooks(app, client):
 
 
 def test_form_limits(app, client):
-    app.config.update(MAX_FORM_MEMORY_SIZE=1000, MAX_FORM_PARTS=2)
+    app.config.update(MAX_FORM_MEMORY_SIZE=1000, MAX_FORM_PARTS=2, MAX_FORM_FIELDS=3)
     app.add_url_rule("/", "index", lambda: request.form.to_dict(), methods=["POST"])
     multipart = {"content_type": "multipart/form-data"}
     assert client.post("/", data={"a": "x" * 10}, **multipart).status_code == 200
     assert client.post("/", data={"a": "x" * 1001}, **multipart).status_code == 413
-    assert client.post("/", data={"a": "x" * 1001}).status_code == 413
     assert client.post("/", data={"a": "1", "b": "2", "c": "3"}, **multipart).status_code == 413
+    assert client.post("/", data={"a": ["1", "2", "3"]}).status_code == 200
+    assert client.post("/", data={"a": ["1", "2", "3", "4"]}).status_code == 413
 
 
 # stream_body=True

@@ -65,7 +65,8 @@ class _FieldCounter:
         self._limit = limit
 
     def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
+        # Without an argument: granian's WSGI body takes no negative size.
+        data = self._stream.read() if size < 0 else self._stream.read(size)
         if data.count(b"&") >= self._limit:
             raise RequestEntityTooLarge(
                 f"The form has more than {self._limit} fields, the limit that MAX_FORM_FIELDS sets."
@@ -275,10 +276,10 @@ class Request(WerkzeugRequest):
                 _check_query(query)
             return super().args
 
-    def has_cookie(self, name: str) -> bool:
-        """Return whether a cookie of this name may be there, without parsing."""
-        header = self.environ.get("HTTP_COOKIE") if self._get_header is None else self._get_header("cookie")
-        return header is not None and name in header
+    def has_cookies(self) -> bool:
+        """Return whether there is a ``Cookie`` header."""
+        get_header = self._get_header
+        return ("HTTP_COOKIE" in self.environ) if get_header is None else get_header("cookie") is not None
 
     def set_input(self, stream: t.Any) -> None:
         """Make *stream* the raw body of a request from ASGI or RSGI."""

@@ -29,16 +29,13 @@ _SAFE_NAMES = frozenset(("Content-Type", "Content-Length"))
 _BODILESS = frozenset((204, 304))
 
 
-class Wire(t.NamedTuple):
-    """A response in the form that every protocol can write."""
+Wire = tuple[str, int, list[tuple[str, str]], t.Any, t.Callable[[], t.Any] | None]
+"""A response in the form that every protocol can write.
 
-    status: str
-    status_code: int
-    headers: list[tuple[str, str]]
-    body: list[bytes] | t.Any
-    """A list of bytes is the whole body; anything else is iterated, sync or async."""
-    close: t.Callable[[], t.Any] | None
-    """To be called when the body was sent or given up."""
+Status line and status code; headers; the body, which is whole if it is a list of
+bytes, and else iterated, sync or async; and what to call, if anything, when the
+body was sent or given up.
+"""
 
 
 class InvalidHeader(BadRequest, ValueError):
@@ -79,6 +76,9 @@ def _refusing(method: str) -> t.Callable[..., t.Any]:
 
 for _method in ("add", "set", "setlist", "__setitem__", "setdefault", "extend", "update"):
     setattr(ResponseHeaders, _method, _refusing(_method))
+
+
+_new_headers = ResponseHeaders.__new__
 
 
 class Response(WerkzeugResponse):
@@ -134,8 +134,9 @@ class Response(WerkzeugResponse):
                 content_type = _content_type(mimetype, "utf-8")
         elif "\n" in content_type or "\r" in content_type:
             raise InvalidHeader("Content-Type")
-        headers = self.headers = ResponseHeaders()
-        entries: list[tuple[str, str]] = headers._list
+        headers = self.headers = _new_headers(ResponseHeaders)
+        entries: list[tuple[str, str]]
+        entries = headers._list = []
         if content_type is not None:
             entries.append(("Content-Type", content_type))
         if status is None:
@@ -179,7 +180,7 @@ class Response(WerkzeugResponse):
         if not 200 <= code <= 999:
             # Servers answer such a status in ways from nothing at all to dying of it.
             raise ValueError(f"{self._status!r} is not the status of a final response (RFC 9110 section 15).")
-        headers: list[tuple[str, str]] = list(self.headers)
+        headers: list[tuple[str, str]] = self.headers._list.copy()
         has_length = False
         for name, value in headers:
             if name in _SAFE_NAMES:
@@ -199,9 +200,9 @@ class Response(WerkzeugResponse):
                 break
         if not has_length and self.automatically_set_content_length:
             headers.append(("Content-Length", str(sum(map(len, body)))))
-        return Wire(
-            self._status, code, headers, [] if method == "HEAD" else body, self.close if self.__dict__.get("_on_close") else None
-        )  # fmt: skip
+        if method == "HEAD":
+            body = []
+        return self._status, code, headers, body, self.close if self.__dict__.get("_on_close") else None
 
     def _wire_with_special_headers(self, method: str, environ: t.Callable[[], WSGIEnvironment]) -> Wire:
         # Streams, redirects, answers without a body: Werkzeug's own rules, in its own words.
@@ -210,7 +211,7 @@ class Response(WerkzeugResponse):
             return wire_from_wsgi(self, environ())
         headers = self.get_wsgi_headers(environ())
         bodiless = method == "HEAD" or self._status_code in _BODILESS
-        return Wire(self._status, self._status_code, list(headers), [] if bodiless else body, self.close)
+        return self._status, self._status_code, list(headers), [] if bodiless else body, self.close
 
     def close(self) -> None:
         """Close the body and run the functions given to ``call_on_close``."""
@@ -263,7 +264,7 @@ def wire_from_wsgi(response: t.Any, environ: WSGIEnvironment) -> Wire:
     code = int(status.partition(" ")[0])
     if not 200 <= code <= 999:
         raise ValueError(f"{status!r} is not the status of a final response (RFC 9110 section 15).")
-    return Wire(status, code, headers, iterable, close)
+    return status, code, headers, iterable, close
 
 
 def _first(iterator: t.Iterator[bytes]) -> list[bytes]:

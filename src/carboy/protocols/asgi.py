@@ -64,7 +64,7 @@ async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
         or b"transfer-encoding" in headers
         or (scope.get("http_version", "1.1")[0] > "1" and length is None and method not in ("GET", "HEAD"))
     )
-    answer = await loop.answer(
+    (_, status, response_headers, body, close), context = await loop.answer(
         app,
         request,
         None if host is None else host.decode("latin1"),
@@ -72,18 +72,16 @@ async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
         _Chunks(receive) if has_body else None,
         int(length) if length is not None and length.isdigit() else None,
     )
-    wire = answer.wire
     await send(
         {
             "type": "http.response.start",
-            "status": wire.status_code,
-            "headers": [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in wire.headers],
+            "status": status,
+            "headers": [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in response_headers],
         }
     )
-    body = wire.body
     if type(body) is list:
         await send({"type": "http.response.body", "body": body[0] if len(body) == 1 else b"".join(body)})
-        await loop.close(answer)
+        await loop.run_close(close, context)
         return
 
     async def send_piece(piece: bytes) -> None:
@@ -93,7 +91,7 @@ async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    if await loop.stream(answer, send_piece, disconnected):
+    if await loop.stream(body, close, context, send_piece, disconnected):
         await send({"type": "http.response.body", "body": b""})
 
 

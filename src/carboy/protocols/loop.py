@@ -32,12 +32,8 @@ if t.TYPE_CHECKING:
 MEMORY_LIMIT = 1024 * 1024
 """Bytes of a body that are kept in memory; what is larger goes to a temporary file."""
 
-class Answer(t.NamedTuple):
-    """A response to send, and where its body has to be made."""
-
-    wire: Wire
-    context: Context | None
-    """The copy of the context variables that sync parts of the body run in."""
+Answer = tuple[Wire, Context | None]
+"""A response to send, and the copy of the context variables that its body is made in."""
 
 
 def _write(response: Response, request: Request) -> Wire:
@@ -62,7 +58,7 @@ async def answer(
     ctx = app.request_context(request.environ) if "request_context" in app._overridden else RequestContext(
         app, request=request
     )  # fmt: skip
-    if getattr(app.session_interface, "opens_at_first_use", False):
+    if engine.profile_of(app).session_can_wait:
         plan, failure = engine.begin(app, ctx, host, plain)
     else:
         # A session interface of the user's own may block; its session is there before the URL is matched.
@@ -83,11 +79,9 @@ async def answer(
             # The view is not called, but what was set up is torn down.
             request.routing_exception = e
     if plan.on_loop:
-        return Answer(await engine.handle(app, ctx, plan, False, _write, failure), None)
+        return await engine.handle(app, ctx, plan, False, _write, failure), None
     context = ctx.unbind_copy()
-    return Answer(
-        await run_in_context(context, step, engine.handle(app, ctx, plan, True, _write, failure)), context
-    )
+    return await run_in_context(context, step, engine.handle(app, ctx, plan, True, _write, failure)), context
 
 
 async def _answer_through_wsgi(app: Carboy, request: Request, chunks: t.AsyncIterator[bytes] | None, length: int | None) -> Answer:
@@ -96,11 +90,11 @@ async def _answer_through_wsgi(app: Carboy, request: Request, chunks: t.AsyncIte
         try:
             request.set_input(await receive(chunks, length, app.config["MAX_CONTENT_LENGTH"]))
         except ClientDisconnected as e:
-            return Answer(wire_from_wsgi(e, request.environ), None)
+            return wire_from_wsgi(e, request.environ), None
     environ = request.environ
     environ.pop("werkzeug.request", None)
     context = copy_context()
-    return Answer(await run_in_context(context, wire_from_wsgi, app.wsgi_app, environ), context)
+    return await run_in_context(context, wire_from_wsgi, app.wsgi_app, environ), context
 
 
 # -- The request's body --------------------------------------------------------------
@@ -255,13 +249,17 @@ class LoopBody(io.RawIOBase):
 
 
 async def stream(
-    answer: Answer,
+    body: t.Any,
+    close: t.Callable[[], t.Any] | None,
+    context: Context | None,
     send: t.Callable[[bytes], t.Awaitable[t.Any]],
     disconnected: t.Callable[[], t.Coroutine[t.Any, t.Any, t.Any]],
 ) -> bool:
     """Make the body piece by piece and send each, as fast as the client takes them.
 
     Args:
+        close: To be called at the end, whatever happens.
+        context: The copy of the context variables that sync code runs in.
         send: Sends one piece, and waits while the client is slow.
         disconnected: Waits until the client has left.
 
@@ -269,7 +267,6 @@ async def stream(
         Whether the body was made to its end; else the client left.
     """
     task = t.cast("asyncio.Task[t.Any]", asyncio.current_task())
-    body = answer.wire.body
     left = False
 
     async def watch() -> None:
@@ -286,8 +283,8 @@ async def stream(
                 # A generator that never waits would let nobody else run.
                 await asyncio.sleep(0)
         else:
-            iterator = await in_thread(answer, iter, body)
-            while (piece := await in_thread(answer, _next_or_none, iterator)) is not None:
+            iterator = await in_thread(context, iter, body)
+            while (piece := await in_thread(context, _next_or_none, iterator)) is not None:
                 await send(piece)
     except asyncio.CancelledError:
         # Cancelled because the client left: that ends the body, not the task.
@@ -300,7 +297,7 @@ async def stream(
         watcher.cancel()
         if hasattr(body, "aclose"):
             await body.aclose()
-        await close(answer)
+        await run_close(close, context)
     return not left
 
 
@@ -310,10 +307,9 @@ def _next_or_none(iterator: t.Iterator[bytes]) -> bytes | None:
     return None
 
 
-async def in_thread(answer: Answer, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
+async def in_thread(context: Context | None, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
     """Run a sync part of making a body; not left behind when cancelled."""
-    context = answer.context or copy_context()
-    future = asyncio.ensure_future(run_in_context(context, func, *args))
+    future = asyncio.ensure_future(run_in_context(context or copy_context(), func, *args))
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -323,7 +319,7 @@ async def in_thread(answer: Answer, func: t.Callable[..., t.Any], *args: t.Any) 
         raise
 
 
-async def close(answer: Answer) -> None:
+async def run_close(close: t.Callable[[], t.Any] | None, context: Context | None) -> None:
     """Run what was to be done when the body was sent or given up."""
-    if answer.wire.close is not None:
-        await in_thread(answer, answer.wire.close)
+    if close is not None:
+        await in_thread(context, close)

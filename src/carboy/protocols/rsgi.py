@@ -36,7 +36,7 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
     else:
         has_body = length > 0
     hosts = scope.headers.get_all("host")
-    answer = await loop.answer(
+    (_, status, headers, body, close), context = await loop.answer(
         app,
         request,
         ",".join(hosts) if hosts else scope.authority,
@@ -44,17 +44,15 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
         _Chunks(protocol, length) if has_body else None,
         length,
     )
-    wire = answer.wire
-    body = wire.body
     if type(body) is list:
         if not body:
-            protocol.response_empty(wire.status_code, wire.headers)
+            protocol.response_empty(status, headers)
         else:
-            protocol.response_bytes(wire.status_code, wire.headers, body[0] if len(body) == 1 else b"".join(body))
-        await loop.close(answer)
+            protocol.response_bytes(status, headers, body[0] if len(body) == 1 else b"".join(body))
+        await loop.run_close(close, context)
         return
-    transport = protocol.response_stream(wire.status_code, wire.headers)
-    await loop.stream(answer, functools.partial(_send, transport), protocol.client_disconnect)
+    transport = protocol.response_stream(status, headers)
+    await loop.stream(body, close, context, functools.partial(_send, transport), protocol.client_disconnect)
 
 
 async def _send(transport: t.Any, piece: bytes) -> None:

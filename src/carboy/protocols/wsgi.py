@@ -35,18 +35,15 @@ def serve(app: Carboy, environ: WSGIEnvironment, start_response: StartResponse) 
 
 
 def _write(start_response: StartResponse, response: Response, request: Request) -> t.Iterable[bytes]:
-    wire = response.wire(request.method, lambda: request.environ)
-    body = wire.body
+    status, _, headers, body, close = response.wire(request.method, lambda: request.environ)
+    start_response(status, headers)
     if type(body) is list:
-        start_response(wire.status, wire.headers)
-        return body if wire.close is None else ClosingBody(iter(body), wire.close)
+        return body if close is None else ClosingBody(iter(body), close)
     if hasattr(body, "__aiter__"):
-        iterator: t.Iterator[t.Any] = AsyncBody(body)
-        start_response(wire.status, wire.headers)
-        return ClosingBody(iterator, t.cast(AsyncBody, iterator).closing(wire.close))
-    start_response(wire.status, wire.headers)
+        iterator = AsyncBody(body)
+        return ClosingBody(iterator, iterator.closing(close))
     # As it is: a server may recognise its own file wrapper.
-    return t.cast(t.Iterable[bytes], body)
+    return body  # type: ignore[no-any-return]
 
 
 class ClosingBody:

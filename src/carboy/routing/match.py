@@ -103,11 +103,36 @@ class Router:
                 if leaf.rule is None:
                     return None
                 return leaf.rule, dict(leaf.defaults) if leaf.defaults else {}
-        root = self._root
-        if not root.static and not root.dynamic:
-            return None
+        parts = path.split("/")
+        values: list[str] = []
+        node = self._root
+        at = 0
+        # PERF: as long as there is but one way to go, go it here, without the calls of a search.
+        for part in parts:
+            child = node.static.get(part)
+            if child is not None:
+                if node.dynamic:
+                    break
+                node = child
+            else:
+                if len(node.dynamic) != 1:
+                    break
+                edge = node.dynamic[0]
+                if edge.match is None:
+                    if not part:
+                        break
+                    values.append(part)
+                else:
+                    if edge.final or len(edge.groups) != 1:
+                        break
+                    found_part = edge.match(part)
+                    if found_part is None:
+                        break
+                    values.append(found_part[edge.groups[0]])
+                node = edge.node
+            at += 1
         try:
-            found = _walk(root, path.split("/"), 0, [], method)
+            found = _walk(node, parts, at, values, method)
             if found is None:
                 return None
             leaf, values = found

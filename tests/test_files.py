@@ -15,6 +15,7 @@ TEXT = b"0123456789" * 10
 def app(tmp_path):
     (tmp_path / "static").mkdir()
     (tmp_path / "static" / "text.txt").write_bytes(TEXT)
+    (tmp_path / "static" / "line\r\nbreak.txt").write_bytes(b"named by an attacker")
     (tmp_path / "secret.txt").write_bytes(b"secret")
     app = Carboy("carboy_test", root_path=str(tmp_path))
     app.testing = True
@@ -53,6 +54,8 @@ def test_head(client):
         "..%5csecret.txt",
         "%2fetc/passwd",
         "text.txt%00",
+        "text.txt%0a",
+        "line%0d%0abreak.txt",
         "a%00b",
         "%ff",
         "x" * 5_000,
@@ -64,6 +67,14 @@ def test_not_a_static_file(client, path):
     assert status in {308, 400, 404}
     assert b"secret" not in body
     assert b"root:" not in body
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\r\nX-Evil: yes"])
+def test_line_break_in_the_name(app, client, name):
+    app.add_url_rule("/", "index", lambda: send_file(io.BytesIO(TEXT), "text/plain", True, name))
+    status, headers, _body = get(client, "/")
+    assert status == 400
+    assert "X-Evil" not in headers
 
 
 def test_conditional(client):

@@ -31,7 +31,7 @@ def login_required(view: Callable[P, ResponseReturnValue]) -> Callable[P, Respon
     @functools.wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
         if g.user is None:
-            target = request.full_path if request.method == "GET" else None
+            target = request.full_path.removesuffix("?") if request.method == "GET" else None
             return redirect(url_for("auth.login", next=target))
         return view(*args, **kwargs)
 

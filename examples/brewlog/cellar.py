@@ -10,10 +10,10 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from carboy import Blueprint, current_app, render_template, request, stream_template
+from carboy import Blueprint, current_app, get_template_attribute, render_template, request
 from carboy.typing import ResponseReturnValue
 
 blueprint = Blueprint("cellar", __name__, url_prefix="/cellar")
@@ -61,15 +61,20 @@ async def overview() -> ResponseReturnValue:
 
 
 @blueprint.route("/live")
-def live() -> ResponseReturnValue:
+async def live() -> ResponseReturnValue:
     """Send the page now and its rows as they come: the browser shows each at once."""
     rows = min(max(request.args.get("rows", 30, type=int), 1), 120)
     pause = current_app.config["LIVE_PAUSE"]
+    page = render_template("cellar/live.html", probes=PROBES, rows=rows)
+    head, tail = page.split("<!-- rows -->")
+    as_row = get_template_attribute("cellar/row.html", "row")
 
-    def measure() -> Iterator[tuple[str, list[tuple[Probe, float]]]]:
-        for row in range(rows):
-            if row:
-                time.sleep(pause)
-            yield time.strftime("%H:%M:%S"), [(probe, probe.temperature()) for probe in PROBES]
+    async def parts() -> AsyncIterator[str]:
+        yield head
+        for number in range(rows):
+            if number:
+                await asyncio.sleep(pause)
+            yield as_row(time.strftime("%H:%M:%S"), [(probe, probe.temperature()) for probe in PROBES])
+        yield tail
 
-    return stream_template("cellar/live.html", probes=PROBES, measurements=measure(), rows=rows)
+    return parts()

@@ -36,8 +36,8 @@ def draw(batch: sqlite3.Row, readings: Sequence[sqlite3.Row]) -> Curve | None:
     hours = [(time - times[0]).total_seconds() / 3600 for time in times]
     span = hours[-1] or 1.0
     gravities = [reading["gravity"] for reading in readings]
-    high = max(batch["original_gravity"], *gravities)
-    low = min(batch["target_gravity"], *gravities) - 0.004
+    high: float = max(batch["original_gravity"], *gravities)
+    low: float = min(batch["target_gravity"], *gravities) - 0.004
 
     def x(hour: float) -> float:
         return round(LEFT + hour / span * (WIDTH - LEFT - RIGHT), 1)

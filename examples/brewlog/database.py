@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from carboy import Carboy, current_app, g
+from carboy.cli import with_appcontext
 
 from . import demo
 
@@ -96,6 +97,7 @@ def read_or_create_key(path: Path) -> bytes:
 
 @click.command("init-db")
 @click.confirmation_option(prompt="This deletes every batch. Go on?")
+@with_appcontext
 def init_db() -> None:
     """Delete all data and create empty tables."""
     for suffix in ("", "-wal", "-shm"):
@@ -105,6 +107,7 @@ def init_db() -> None:
 
 
 @click.command("seed")
+@with_appcontext
 def seed() -> None:
     """Add the demo club: three brewers and their batches."""
     try:

@@ -54,7 +54,7 @@ from .debug import get_load_dotenv
 from .flash import get_flashed_messages
 from .http import Request
 from .http import Response
-from .http.request import MAX_FORM_FIELDS
+from .http.form import MAX_FORM_FIELDS
 from .json.provider import DefaultJSONProvider
 from .json.provider import JSONProvider
 from .logging import create_logger
@@ -88,18 +88,19 @@ if t.TYPE_CHECKING:
     from .testing import FlaskCliRunner
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
+T = t.TypeVar("T")
 
 
-def _make_timedelta(value: timedelta | int | None) -> timedelta | None:
+def _make_timedelta(value: t.Any) -> t.Any:
     return value if value is None or isinstance(value, timedelta) else timedelta(seconds=value)
 
 
-def _context_first(method: F) -> F:
+def _context_first(method: t.Callable[..., T]) -> t.Callable[..., T]:
     """Let *method*, which takes the context, be called without it (Flask 3.1)."""
     app_is_enough = method.__name__ == "do_teardown_appcontext"
 
     @functools.wraps(method)
-    def wrapper(self: Carboy, *args: t.Any, **kwargs: t.Any) -> t.Any:
+    def wrapper(self: Carboy, *args: t.Any, **kwargs: t.Any) -> T:
         if args and isinstance(args[0], AppContext):
             return method(self, *args, **kwargs)
         ctx = current_app_context() if app_is_enough else current_request_context()
@@ -109,7 +110,7 @@ def _context_first(method: F) -> F:
     wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[parameter for name, parameter in signature.parameters.items() if name != "ctx"]
     )
-    return t.cast(F, wrapper)
+    return wrapper
 
 
 class Carboy(Registry):
@@ -863,16 +864,16 @@ class Carboy(Registry):
             use_cookies: Keep cookies from answer to request.
             kwargs: For ``test_client_class``; carboy's own takes ``protocol``.
         """
-        cls = self.test_client_class
-        if cls is None:
-            from .testing import FlaskClient as cls  # noqa: N813
+        from .testing import FlaskClient
+
+        cls = self.test_client_class or FlaskClient
         return cls(self, self.response_class, use_cookies=use_cookies, **kwargs)
 
     def test_cli_runner(self, **kwargs: t.Any) -> FlaskCliRunner:
         """Return a runner for the application's commands."""
-        cls = self.test_cli_runner_class
-        if cls is None:
-            from .testing import FlaskCliRunner as cls  # noqa: N813
+        from .testing import FlaskCliRunner
+
+        cls = self.test_cli_runner_class or FlaskCliRunner
         return cls(self, **kwargs)
 
     def run(

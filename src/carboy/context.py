@@ -356,6 +356,8 @@ class RequestContext(AppContext):
 
     def _leave_request(self) -> contextvars.Token[t.Any] | None:
         request = self.request
+        request_token: contextvars.Token[t.Any]
+        app_token: contextvars.Token[t.Any] | None
         request_token, app_token = self._cv_tokens.pop()
         current = _cv_request.get(None)
         try:

@@ -26,6 +26,7 @@ from .plan import Profile
 from .plan import Steps
 from .plan import compile_plan
 from .plan import compile_profile
+from .http.response import InvalidHeader
 from .results import to_response
 from .routing import check_host
 from .signals import appcontext_tearing_down
@@ -152,17 +153,13 @@ async def handle(
                 response = await dispatch(app, ctx, plan, inline)
         except Exception as e:
             error = e
-            if "handle_exception" in app._overridden:
-                response = await call_override(app, ctx, inline, e, "handle_exception", e)
-            else:
-                response = await answer_500(app, ctx, e, inline)
+            response = await answer_error(app, ctx, plan, e, inline)
         try:
             return write(response, ctx.request)
         except Exception as e:
-            # Nothing has been sent yet. A header that cannot be is a client's error, where its value came from one.
+            # Nothing has been sent yet.
             error = e
-            response = to_response(app, e) if isinstance(e, HTTPException) else await answer_500(app, ctx, e, inline)
-            return write(response, ctx.request)
+            return write(await answer_error(app, ctx, plan, e, inline), ctx.request)
     except BaseException as e:
         error = e
         raise
@@ -275,11 +272,9 @@ async def call_view(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) 
     if request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
         if "make_default_options_response" in app._overridden:
             return app._call_override("make_default_options_response", ctx)
-        return app.make_default_options_response()
-    view = plan.view
-    if view is None:
-        assert rule is not None
-        view = app.view_functions[rule.endpoint]
+        return app.make_default_options_response(ctx)
+    # COMPAT: a rule without a view is a KeyError, as in Flask.
+    view: t.Any = plan.view or app.view_functions[request.endpoint or ""]
     args: dict[str, t.Any] = request.view_args  # type: ignore[assignment]
     if plan.view_is_async:
         return app.ensure_sync(view)(**args) if inline else await view(**args)
@@ -362,6 +357,17 @@ def _has_session_to_refresh(app: Carboy, ctx: RequestContext) -> bool:
     if not app.config["SESSION_REFRESH_EACH_REQUEST"]:
         return False
     return app.session_interface.get_cookie_name(app) in ctx.request.cookies
+
+
+async def answer_error(app: Carboy, ctx: RequestContext, plan: Plan, exc: Exception, inline: bool) -> Response:
+    """Return the response for an exception that came out of dispatch."""
+    if isinstance(exc, InvalidHeader):
+        # Of a response already made. Not the application's error: where a value is refused, a client has sent it.
+        return await finalize(app, ctx, plan, await respond_to(app, ctx, exc, inline), inline)
+    if "handle_exception" in app._overridden:
+        response: Response = await call_override(app, ctx, inline, exc, "handle_exception", exc)
+        return response
+    return await answer_500(app, ctx, exc, inline)
 
 
 async def answer_500(app: Carboy, ctx: RequestContext, exc: Exception, inline: bool) -> Response:

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, AnyStr, cast
 import werkzeug.utils
 
 from .context import current_app_context, current_request_context
+from .http.response import InvalidHeader
 
 if TYPE_CHECKING:
     from .http.response import Response
@@ -27,6 +28,12 @@ def _prepare_send_file_kwargs(**kwargs: Any) -> dict[str, Any]:
     kwargs["response_class"] = app.response_class
     kwargs["_root_path"] = app.root_path
     return kwargs
+
+
+def _check_name(name: object) -> None:
+    # SECURITY: the name goes into Content-Disposition, and Werkzeug's refusal of a line break would be a 500.
+    if isinstance(name, str | os.PathLike) and any(character in str(name) for character in "\r\n"):
+        raise InvalidHeader("Content-Disposition")
 
 
 def send_file(
@@ -57,11 +64,13 @@ def send_file(
 
     Raises:
         FileNotFoundError: there is no file at the path.
+        InvalidHeader: there is a line break in the name.
         TypeError: a file object was given, but neither *mimetype* nor *download_name*.
         ValueError: the file was opened in text mode.
         RequestedRangeNotSatisfiable: the request asks for a range that the file does not have.
         RuntimeError: no request context is active.
     """
+    _check_name(download_name or path_or_file)
     response = werkzeug.utils.send_file(
         **_prepare_send_file_kwargs(
             path_or_file=path_or_file,
@@ -87,7 +96,9 @@ def send_from_directory(directory: os.PathLike[str] | str, path: os.PathLike[str
 
     Raises:
         NotFound: *path* leads out of the directory, or to no regular file.
+        InvalidHeader: there is a line break in the name.
         RuntimeError: no request context is active.
     """
+    _check_name(kwargs.get("download_name") or path)
     response = werkzeug.utils.send_from_directory(directory, path, **_prepare_send_file_kwargs(**kwargs))
     return cast("Response", response)

@@ -18,7 +18,7 @@ def get_root_path(import_name: str) -> str:
         RuntimeError: It is a namespace package, or its importer names no file.
     """
     module = sys.modules.get(import_name)
-    file = getattr(module, "__file__", None)
+    file: str | None = getattr(module, "__file__", None)
     if file is None:
         try:
             spec = importlib.util.find_spec(import_name)

@@ -93,7 +93,7 @@ class HookTable(dict[t.Any, t.Any]):
         for key, value in dict(*args, **kwargs).items():
             self[key] = value
 
-    def __ior__(self, other: t.Any) -> t.Self:  # type: ignore[override,misc]
+    def __ior__(self, other: t.Any) -> t.Self:  # type: ignore[misc]
         self.update(other)
         return self
 
@@ -133,7 +133,7 @@ def _endpoint_from_view_func(view_func: ct.RouteCallable | None) -> str:
     if view_func is None:
         # COMPAT: an AssertionError in Flask 3.1.
         raise AssertionError("A route needs an 'endpoint' or a 'view_func' to take the endpoint's name from.")
-    return t.cast(str, view_func.__name__)
+    return view_func.__name__
 
 
 class Registry:
@@ -160,7 +160,7 @@ class Registry:
         root_path: str | None = None,
     ) -> None:
         self.import_name = import_name
-        self.static_folder = static_folder  # type: ignore[assignment]
+        self.static_folder = static_folder
         self.static_url_path = static_url_path
         self.template_folder = template_folder
         self.root_path = get_root_path(import_name) if root_path is None else root_path

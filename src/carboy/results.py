@@ -87,7 +87,7 @@ def _foreign(app: Carboy, value: t.Any) -> Response:
             # What calling it as a WSGI application would send, but not as a stream.
             value = value.get_response(environ)
         try:
-            return app.response_class.force_type(value, environ)
+            return t.cast(Response, app.response_class.force_type(value, environ))
         except TypeError as e:
             wrong = e
     if inspect.iscoroutine(value):

@@ -12,8 +12,6 @@ import io
 import typing as t
 
 from werkzeug.datastructures import EnvironHeaders
-from werkzeug.datastructures import Headers
-from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -24,57 +22,15 @@ from werkzeug.wsgi import get_input_stream
 from .. import json
 from ..context import _cv_app
 from ..lazy import lazy
+from .form import FormDataParser
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
     from werkzeug.routing import Rule
 
-MAX_FORM_FIELDS = 10_000
-"""Default of the ``MAX_FORM_FIELDS`` setting: fields in a urlencoded form."""
-
-
 def decode_path(value: str) -> str:
     """Return the text of a WSGI path, which is bytes disguised as Latin-1 (PEP 3333)."""
     return value if value.isascii() else value.encode("latin1").decode(errors="replace")
-
-
-class FormDataParser(WerkzeugFormDataParser):
-    """Werkzeug's parser with a limit on the number of urlencoded fields.
-
-    A body of millions of ``a&a&a`` costs far more memory and time than its size
-    suggests; Werkzeug limits only the parts of a multipart body.
-    """
-
-    max_form_fields: int | None = MAX_FORM_FIELDS
-
-    def parse(
-        self,
-        stream: t.IO[bytes],
-        mimetype: str,
-        content_length: int | None,
-        options: dict[str, str] | None = None,
-    ) -> tuple[t.IO[bytes], MultiDict[str, str], MultiDict[str, t.Any]]:
-        if mimetype == "application/x-www-form-urlencoded" and self.max_form_fields is not None:
-            stream = _FieldCounter(stream, self.max_form_fields)  # type: ignore[assignment]
-        return super().parse(stream, mimetype, content_length, options)
-
-
-class _FieldCounter:
-    def __init__(self, stream: t.IO[bytes], limit: int) -> None:
-        self._stream = stream
-        self._limit = limit
-
-    def read(self, size: int = -1) -> bytes:
-        # Without an argument: granian's WSGI body takes no negative size.
-        data = self._stream.read() if size < 0 else self._stream.read(size)
-        if data.count(b"&") >= self._limit:
-            raise RequestEntityTooLarge(
-                f"The form has more than {self._limit} fields, the limit that MAX_FORM_FIELDS sets."
-            )
-        return data
-
-    def __getattr__(self, name: str) -> t.Any:
-        return getattr(self._stream, name)
 
 
 class MaxStream(io.RawIOBase):
@@ -179,9 +135,9 @@ class Request(WerkzeugRequest):
     _get_header: t.Callable[[str], str | None] | None = None
     _input: t.Any = None
 
-    max_content_length = _Limit("MAX_CONTENT_LENGTH", "Most bytes that are read of the body; None for no limit.")  # type: ignore[assignment]
-    max_form_memory_size = _Limit("MAX_FORM_MEMORY_SIZE", "Most bytes of one multipart field that is not a file.")  # type: ignore[assignment]
-    max_form_parts = _Limit("MAX_FORM_PARTS", "Most parts of a multipart body.")  # type: ignore[assignment]
+    max_content_length = _Limit("MAX_CONTENT_LENGTH", "Most bytes that are read of the body; None for no limit.")
+    max_form_memory_size = _Limit("MAX_FORM_MEMORY_SIZE", "Most bytes of one multipart field that is not a file.")
+    max_form_parts = _Limit("MAX_FORM_PARTS", "Most parts of a multipart body.")
 
     def __init__(self, environ: WSGIEnvironment, populate_request: bool = True, shallow: bool = False) -> None:
         # PERF: does not call up; everything but these three is lazy below (plain_text: 2.2 µs -> 0.4 µs).
@@ -269,10 +225,18 @@ class Request(WerkzeugRequest):
             return name, int(port) if port.isdecimal() else None
 
         @lazy
+        def authorization(self):
+            try:
+                return super().authorization
+            except ValueError:
+                # Credentials that are not even text are none.
+                return None
+
+        @lazy
         def args(self):
             # COMPAT: Werkzeug passes such values on, where they end as a 500 in the first database they meet.
             query = self.query_string
-            if b"%" in query or not query.isascii():
+            if b"%" in query or b"\0" in query or not query.isascii():
                 _check_query(query)
             return super().args
 
@@ -371,6 +335,3 @@ def _check_query(query: bytes) -> None:
         raw.decode()
     except UnicodeDecodeError:
         raise BadRequest("The query string is not valid UTF-8.") from None
-
-
-__all__ = ["FormDataParser", "Headers", "Request", "decode_path"]

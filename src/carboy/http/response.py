@@ -132,8 +132,6 @@ class Response(WerkzeugResponse):
             mimetype = mimetype or self.default_mimetype
             if mimetype is not None:
                 content_type = _content_type(mimetype, "utf-8")
-        elif "\n" in content_type or "\r" in content_type:
-            raise InvalidHeader("Content-Type")
         headers = self.headers = _new_headers(ResponseHeaders)
         entries: list[tuple[str, str]]
         entries = headers._list = []
@@ -141,7 +139,7 @@ class Response(WerkzeugResponse):
             entries.append(("Content-Type", content_type))
         if status is None:
             status = self.default_status
-        self._status, self._status_code = STATUS_LINES.get(status) or self._clean_status(status)  # type: ignore[arg-type]
+        self._status, self._status_code = STATUS_LINES.get(status) or self._clean_status(status)
         if direct_passthrough:
             self.direct_passthrough = True
         if response is None:
@@ -155,7 +153,7 @@ class Response(WerkzeugResponse):
             self.response = response
 
     @lazy
-    def _on_close(self) -> list[t.Callable[[], t.Any]]:  # type: ignore[override]
+    def _on_close(self) -> list[t.Callable[[], t.Any]]:
         return []
 
     @property
@@ -163,6 +161,19 @@ class Response(WerkzeugResponse):
         """The ``MAX_COOKIE_SIZE`` setting; Werkzeug's default without an app."""
         ctx = _cv_app.get(None)
         return WerkzeugResponse.max_cookie_size if ctx is None else t.cast(int, ctx.app.config["MAX_COOKIE_SIZE"])
+
+    def set_cookie(self, key: str, value: str = "", *args: t.Any, **kwargs: t.Any) -> None:
+        """Set a cookie; see :meth:`werkzeug.wrappers.Response.set_cookie`.
+
+        Raises:
+            InvalidHeader: An attribute has a line break or NUL character.
+            ValueError: An attribute is not one.
+        """
+        # The value is not among them: Werkzeug quotes it.
+        for part in (key, *args, *kwargs.values()):
+            if isinstance(part, str) and not part.isprintable():
+                raise InvalidHeader("Set-Cookie")
+        super().set_cookie(key, value, *args, **kwargs)
 
     def wire(self, method: str, environ: t.Callable[[], WSGIEnvironment]) -> Wire:
         """Return the response in the form that protocols write.
@@ -177,6 +188,8 @@ class Response(WerkzeugResponse):
         if not self._writes_plainly:
             return wire_from_wsgi(self, environ())
         code = self._status_code
+        if not self._status.isprintable():
+            raise InvalidHeader("status")
         if not 200 <= code <= 999:
             # Servers answer such a status in ways from nothing at all to dying of it.
             raise ValueError(f"{self._status!r} is not the status of a final response (RFC 9110 section 15).")
@@ -184,7 +197,7 @@ class Response(WerkzeugResponse):
         has_length = False
         for name, value in headers:
             if name in _SAFE_NAMES:
-                if "\0" in value:
+                if not value.isprintable() or not value.isascii():
                     raise InvalidHeader(name)
                 has_length = has_length or name == "Content-Length"
             elif not _may_be_sent(name, value):

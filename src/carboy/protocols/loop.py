@@ -100,7 +100,7 @@ async def _answer_through_wsgi(app: Carboy, request: Request, chunks: t.AsyncIte
 # -- The request's body --------------------------------------------------------------
 
 
-async def receive(chunks: t.AsyncIterator[bytes], length: int | None, limit: int | None) -> t.IO[bytes]:
+async def receive(chunks: t.AsyncIterator[bytes], length: int | None, limit: int | None) -> t.Any:
     """Receive the whole body: in memory, or in a file if it is large.
 
     Bytes are counted as they arrive, whatever was announced. Of a body over

@@ -1,0 +1,162 @@
+"""The application that real servers serve in these tests.
+
+What a client cannot see goes, one line for each event, to the file named by ``CARBOY_TEST_RECORD``.
+"""
+
+import asyncio
+import hashlib
+import os
+import time
+
+import carboy
+from carboy import request
+
+app = carboy.Flask(__name__, static_folder=os.environ["CARBOY_TEST_STATIC"], static_url_path="/static")
+app.secret_key = "for tests only"
+
+
+def record(line):
+    with open(os.environ["CARBOY_TEST_RECORD"], "a") as file:
+        file.write(line + "\n")
+
+
+@app.teardown_request
+def torn_down(error):
+    record(f"teardown {request.path}")
+
+
+@app.get("/")
+def index():
+    return "Hello!"
+
+
+@app.get("/async")
+async def async_index():
+    await asyncio.sleep(0)
+    return "Hello!"
+
+
+@app.post("/json")
+def json():
+    return {"got": request.get_json()}
+
+
+@app.post("/form")
+async def form():
+    return request.form.to_dict(flat=False)
+
+
+@app.post("/upload")
+def upload():
+    data = request.files["file"].read()
+    return {"name": request.files["file"].filename, "field": request.form["field"], "sha256": digest(data)}
+
+
+@app.post("/stream-upload", stream_body=True)
+def stream_upload():
+    data = b""
+    while part := request.stream.read(65536):
+        data += part
+    return {"sha256": digest(data)}
+
+
+@app.post("/async-stream-upload", stream_body=True)
+async def async_stream_upload():
+    return {"sha256": digest(b"".join([part async for part in request.stream]))}
+
+
+@app.post("/unread")
+def unread():
+    return "unread"
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+@app.get("/login/<name>")
+def login(name):
+    carboy.session["name"] = name
+    return carboy.redirect(carboy.url_for("whoami"))
+
+
+@app.get("/whoami")
+async def whoami():
+    return carboy.session.get("name", "nobody")
+
+
+@app.get("/stream")
+def stream():
+    return (f"part {n}\n" for n in range(100))
+
+
+@app.get("/async-stream")
+async def async_stream():
+    for n in range(100):
+        await asyncio.sleep(0)
+        yield f"part {n}\n"
+
+
+@app.get("/endless")
+def endless():
+    def parts():
+        try:
+            while True:
+                yield b"x" * 10_000
+        finally:
+            record("generator /endless")
+
+    return parts()
+
+
+@app.get("/async-endless")
+async def async_endless():
+    try:
+        while True:
+            yield b"x" * 10_000
+    finally:
+        record("generator /async-endless")
+
+
+@app.get("/slow")
+def slow():
+    record("started /slow")
+    time.sleep(1)
+    return "slow"
+
+
+@app.get("/async-slow")
+async def async_slow():
+    record("started /async-slow")
+    await asyncio.sleep(1)
+    return "slow"
+
+
+@app.get("/slow-stream")
+def slow_stream():
+    record("started /slow-stream")
+    for _ in range(10):
+        time.sleep(0.1)
+        yield "x"
+
+
+@app.get("/fail")
+def fail():
+    raise ZeroDivisionError("the reason")
+
+
+@app.get("/async-fail")
+async def async_fail():
+    raise ZeroDivisionError("the reason")
+
+
+@app.errorhandler(404)
+def not_found(error):
+    return carboy.render_template_string("<h1>No {{ request.path }} here</h1>"), 404
+
+
+@app.get("/protocol")
+def protocol():
+    """Which protocol the server speaks with the application."""
+    environ = request.environ
+    return "asgi" if "asgi.scope" in environ else "rsgi" if "rsgi.scope" in environ else "wsgi"

@@ -223,3 +223,22 @@ def test_wsgi_accepts_a_correct_response():
 def test_wsgi_finds_fault(status, headers, body, message):
     with pytest.raises(AssertionError, match=message):
         wsgi(status, headers, body).get("/", buffered=True)
+
+
+@pytest.mark.parametrize("size", [-1, None])
+def test_wsgi_finds_meaningless_size_of_read(size):
+    @lint_wsgi
+    def app(environ, start_response):
+        environ["wsgi.input"].read(size)
+
+    with pytest.raises(ConformanceError, match="leave out the size"):
+        Client(app).post("/", data=b"x")
+
+
+def test_wsgi_accepts_read_of_all():
+    @lint_wsgi
+    def app(environ, start_response):
+        start_response("200 OK", [PLAIN])
+        return [environ["wsgi.input"].read()]
+
+    assert Client(app).post("/", data=b"x").data == b"x"

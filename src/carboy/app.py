@@ -20,72 +20,48 @@ from datetime import timedelta
 from urllib.parse import quote
 
 from werkzeug.datastructures import ImmutableDict
-from werkzeug.exceptions import Aborter
-from werkzeug.exceptions import BadRequest
-from werkzeug.exceptions import BadRequestKeyError
-from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BuildError
-from werkzeug.routing import MapAdapter
-from werkzeug.routing import RequestRedirect
-from werkzeug.routing import Rule
+from werkzeug.exceptions import Aborter, BadRequest, BadRequestKeyError, HTTPException
+from werkzeug.routing import BuildError, MapAdapter, RequestRedirect, Rule
 from werkzeug.utils import cached_property
 from werkzeug.utils import redirect as werkzeug_redirect
 from werkzeug.wsgi import get_host
 
-from . import engine
-from . import errors
+from . import engine, errors
 from . import typing as ct
 from .blueprint import Blueprint
-from .concurrency import as_sync
-from .concurrency import is_async
-from .concurrency import step
-from .config import Config
-from .config import ConfigAttribute
-from .context import AppContext
-from .context import RequestContext
-from .context import _AppCtxGlobals
-from .context import _cv_app
-from .context import _cv_request
-from .context import _sentinel
-from .context import current_app_context
-from .context import current_request_context
-from .debug import get_debug_flag
-from .debug import get_load_dotenv
+from .concurrency import as_sync, is_async, step
+from .config import Config, ConfigAttribute
+from .context import (
+    AppContext,
+    RequestContext,
+    _AppCtxGlobals,
+    _cv_app,
+    _cv_request,
+    _sentinel,
+    current_app_context,
+    current_request_context,
+)
+from .debug import get_debug_flag, get_load_dotenv
 from .flash import get_flashed_messages
-from .http import Request
-from .http import Response
+from .http import Request, Response
 from .http.form import MAX_FORM_FIELDS
-from .json.provider import DefaultJSONProvider
-from .json.provider import JSONProvider
+from .json.provider import DefaultJSONProvider, JSONProvider
 from .logging import create_logger
 from .paths import find_package
 from .plan import Profile
-from .protocols import asgi
-from .protocols import rsgi
-from .protocols import wsgi
-from .proxies import g
-from .proxies import request
-from .proxies import session
-from .registry import HookList
-from .registry import HookTable
-from .registry import Registry
-from .registry import _endpoint_from_view_func
-from .registry import setupmethod
+from .protocols import asgi, rsgi, wsgi
+from .proxies import g, request, session
+from .registry import HookList, HookTable, Registry, _endpoint_from_view_func, setupmethod
 from .results import to_response
-from .routing import Map
-from .routing import check_host
-from .sessions import SecureCookieSessionInterface
-from .sessions import SessionInterface
-from .templating import DispatchingJinjaLoader
-from .templating import Environment
+from .routing import Map, check_host
+from .sessions import SecureCookieSessionInterface, SessionInterface
+from .templating import DispatchingJinjaLoader, Environment
 
 if t.TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from werkzeug.wrappers import Response as WerkzeugResponse
 
-    from .testing import FlaskClient
-    from .testing import FlaskCliRunner
+    from .testing import FlaskClient, FlaskCliRunner
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 T = t.TypeVar("T")

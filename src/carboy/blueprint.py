@@ -13,10 +13,7 @@ import typing as t
 from collections import defaultdict
 
 from . import typing as ct
-from .registry import Registry
-from .registry import _endpoint_from_view_func
-from .registry import _sentinel
-from .registry import setupmethod
+from .registry import Registry, _endpoint_from_view_func, _sentinel, setupmethod
 
 if t.TYPE_CHECKING:
     from .app import Carboy

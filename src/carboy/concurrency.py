@@ -15,14 +15,11 @@ import inspect
 import os
 import threading
 import typing as t
-from contextvars import Context
-from contextvars import ContextVar
-from contextvars import copy_context
+from contextvars import Context, ContextVar, copy_context
 
 if t.TYPE_CHECKING:
     import asyncio
-    from concurrent.futures import Future
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = t.TypeVar("T")
 P = t.ParamSpec("P")

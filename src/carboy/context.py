@@ -26,8 +26,7 @@ from werkzeug.exceptions import HTTPException
 
 from .concurrency import step
 from .lazy import lazy
-from .signals import appcontext_popped
-from .signals import appcontext_pushed
+from .signals import appcontext_popped, appcontext_pushed
 
 if t.TYPE_CHECKING:
     from werkzeug.routing import MapAdapter

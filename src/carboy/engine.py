@@ -11,35 +11,27 @@ from __future__ import annotations
 
 import typing as t
 
-from werkzeug.exceptions import HTTPException
-from werkzeug.exceptions import InternalServerError
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
 
-from .concurrency import call
-from .concurrency import run_in_thread
+from .concurrency import call, run_in_thread
 from .context import RequestContext
-from .errors import call_override
-from .errors import log_exception
-from .errors import respond_to
-from .plan import Plan
-from .plan import Profile
-from .plan import Steps
-from .plan import compile_plan
-from .plan import compile_profile
+from .errors import call_override, log_exception, respond_to
 from .http.response import InvalidHeader
+from .plan import Plan, Profile, Steps, compile_plan, compile_profile
 from .results import to_response
 from .routing import check_host
-from .signals import appcontext_tearing_down
-from .signals import got_request_exception
-from .signals import request_finished
-from .signals import request_started
-from .signals import request_tearing_down
+from .signals import (
+    appcontext_tearing_down,
+    got_request_exception,
+    request_finished,
+    request_started,
+    request_tearing_down,
+)
 
 if t.TYPE_CHECKING:
     from .app import Carboy
     from .context import AppContext
-    from .http import Request
-    from .http import Response
+    from .http import Request, Response
 
 T = t.TypeVar("T")
 
@@ -442,6 +434,6 @@ def _all_of(functions: tuple[t.Callable[..., t.Any], ...], exc: BaseException | 
     for function in functions:
         try:
             function(exc)
-        except Exception as e:  # noqa: PERF203 - the next one has to run
+        except Exception as e:
             errors.append(e)
     return errors

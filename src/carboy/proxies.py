@@ -11,18 +11,18 @@ import typing as t
 
 from werkzeug.local import LocalProxy
 
-from .context import NO_APP_MESSAGE
-from .context import NO_REQUEST_MESSAGE
-from .context import _cv_app
-from .context import _cv_request
-from .context import current_app_context
-from .context import current_request_context
+from .context import (
+    NO_APP_MESSAGE,
+    NO_REQUEST_MESSAGE,
+    _cv_app,
+    _cv_request,
+    current_app_context,
+    current_request_context,
+)
 
 if t.TYPE_CHECKING:
     from .app import Carboy
-    from .context import AppContext
-    from .context import RequestContext
-    from .context import _AppCtxGlobals
+    from .context import AppContext, RequestContext, _AppCtxGlobals
     from .http import Request
     from .sessions import SessionMixin
 

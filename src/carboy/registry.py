@@ -14,10 +14,8 @@ import os
 import typing as t
 from collections import defaultdict
 
-from jinja2 import BaseLoader
-from jinja2 import FileSystemLoader
-from werkzeug.exceptions import HTTPException
-from werkzeug.exceptions import default_exceptions
+from jinja2 import BaseLoader, FileSystemLoader
+from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.utils import cached_property
 
 from . import typing as ct

@@ -188,6 +188,9 @@ def _lazy_sha1(string: bytes = b"") -> Any:
     return hashlib.sha1(string)
 
 
+_OWN_WAYS = frozenset({"open_session", "save_session", "should_set_cookie", "session_class", "get_cookie_name"})
+
+
 class SecureCookieSessionInterface(SessionInterface):
     """Sessions in a cookie signed with the application's secret key, by itsdangerous.
 
@@ -218,10 +221,14 @@ class SecureCookieSessionInterface(SessionInterface):
         super().__init_subclass__(**kwargs)
 
         # A subclass that opens, judges or saves in its own way may count on doing so with every request.
-        own_ways = {"open_session", "save_session", "should_set_cookie", "session_class"}
-
-        if "opens_at_first_use" not in cls.__dict__ and not own_ways.isdisjoint(cls.__dict__):
+        if "opens_at_first_use" not in cls.__dict__ and not _OWN_WAYS.isdisjoint(cls.__dict__):
             cls.opens_at_first_use = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The same for one interface object with a method replaced.
+        super().__setattr__(name, value)
+        if name in _OWN_WAYS:
+            self.opens_at_first_use = False
 
     def get_signing_serializer(self, app: Carboy) -> URLSafeTimedSerializer | None:
         """Return what signs and checks the cookies, or None if the application has no secret key."""

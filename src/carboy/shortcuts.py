@@ -7,8 +7,7 @@ import typing as t
 from werkzeug.exceptions import abort as _werkzeug_abort
 from werkzeug.utils import redirect as _werkzeug_redirect
 
-from .context import _cv_app
-from .context import current_app_context
+from .context import _cv_app, current_app_context
 
 if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response as WerkzeugResponse
@@ -43,7 +42,7 @@ def url_for(
     )
 
 
-def redirect(location: str, code: int = 302, Response: type[WerkzeugResponse] | None = None) -> WerkzeugResponse:  # noqa: N803
+def redirect(location: str, code: int = 302, Response: type[WerkzeugResponse] | None = None) -> WerkzeugResponse:
     """Return a redirect; see :meth:`carboy.Carboy.redirect`.
 
     Args:

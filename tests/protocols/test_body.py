@@ -35,6 +35,24 @@ def test_body_in_chunks(app, exchange):
     assert exchange("POST", body=b"x" * 200_000, length=None).body == b"x" * 200_000
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        (b"application/x-www-form-urlencoded", b"a=1&b=2"),
+        (b"application/json", b'{"a": "1", "b": "2"}'),
+        (
+            b"multipart/form-data; boundary=limit",
+            b'--limit\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
+            b'--limit\r\nContent-Disposition: form-data; name="b"\r\n\r\n2\r\n--limit--\r\n',
+        ),
+    ],
+)
+def test_parsed_body_in_chunks(app, exchange, content_type, body):
+    app.add_url_rule("/", "index", lambda: request.get_json(silent=True) or request.form.to_dict(), methods=["POST"])
+    answer = exchange("POST", body=body, length=None, headers=[(b"content-type", content_type)])
+    assert answer.body == b'{"a":"1","b":"2"}\n'
+
+
 @pytest.mark.parametrize("view_async", [False, True])
 def test_announced_body_over_the_limit(app, client, view_async):
     def sync_view():

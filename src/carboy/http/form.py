@@ -10,20 +10,11 @@ from __future__ import annotations
 
 import typing as t
 
-from werkzeug.datastructures import FileStorage
-from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import BadRequest
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.datastructures import FileStorage, MultiDict
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser as WerkzeugFormDataParser
 from werkzeug.formparser import MultiPartParser
-from werkzeug.sansio.multipart import Data
-from werkzeug.sansio.multipart import Epilogue
-from werkzeug.sansio.multipart import Field
-from werkzeug.sansio.multipart import File
-from werkzeug.sansio.multipart import MultipartDecoder
-from werkzeug.sansio.multipart import NeedData
-from werkzeug.sansio.multipart import Preamble
-from werkzeug.sansio.multipart import State
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData, Preamble, State
 
 MAX_FORM_FIELDS = 10_000
 """Default of the ``MAX_FORM_FIELDS`` setting: fields in a urlencoded form."""

@@ -7,8 +7,7 @@ import io
 import typing as t
 from urllib.parse import unquote_to_bytes
 
-from werkzeug.exceptions import BadRequest
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import BadRequest, ClientDisconnected
 
 if t.TYPE_CHECKING:
     from ..app import Carboy

@@ -10,24 +10,18 @@ import asyncio
 import io
 import tempfile
 import typing as t
-from contextvars import Context
-from contextvars import copy_context
+from contextvars import Context, copy_context
 
-from werkzeug.exceptions import ClientDisconnected
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from .. import engine
-from ..concurrency import run_in_context
-from ..concurrency import run_in_thread
-from ..concurrency import step
+from ..concurrency import run_in_context, run_in_thread, step
 from ..context import RequestContext
-from ..http.response import Wire
-from ..http.response import wire_from_wsgi
+from ..http.response import Wire, wire_from_wsgi
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
-    from ..http import Request
-    from ..http import Response
+    from ..http import Request, Response
 
 MEMORY_LIMIT = 1024 * 1024
 """Bytes of a body that are kept in memory; what is larger goes to a temporary file."""
@@ -148,7 +142,7 @@ class TruncatedBody(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         data = self._start.read(size)
-        if not data and size != 0 or size is None or size < 0:
+        if (not data and size != 0) or size is None or size < 0:
             raise RequestEntityTooLarge()
         return data
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from werkzeug.exceptions import BadRequest
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import BadRequest, ClientDisconnected
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
@@ -94,8 +93,7 @@ class _Chunks:
 
 def make_environ(scope: t.Any, request: Request) -> dict[str, t.Any]:
     """Return the WSGI environ (PEP 3333) that says what *scope* says."""
-    from .asgi import add_headers
-    from .asgi import add_wsgi_keys
+    from .asgi import add_headers, add_wsgi_keys
 
     host, _, port = scope.server.rpartition(":")
     client, _, client_port = scope.client.rpartition(":")

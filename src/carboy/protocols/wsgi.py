@@ -7,21 +7,17 @@ import typing as t
 from contextvars import copy_context
 
 from .. import engine
-from ..concurrency import run_blocking
-from ..concurrency import run_in_thread
-from ..concurrency import step
+from ..concurrency import run_blocking, run_in_thread, step
 from ..context import RequestContext
 from ..http.request import limited_stream
 
 if t.TYPE_CHECKING:
     from contextvars import Context
 
-    from _typeshed.wsgi import StartResponse
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
     from ..app import Carboy
-    from ..http import Request
-    from ..http import Response
+    from ..http import Request, Response
 
 
 def serve(app: Carboy, environ: WSGIEnvironment, start_response: StartResponse) -> t.Iterable[bytes]:

@@ -14,13 +14,9 @@ import functools
 import re
 import typing as t
 
-from werkzeug.exceptions import BadRequest
-from werkzeug.exceptions import SecurityError
-from werkzeug.routing import BaseConverter
+from werkzeug.exceptions import BadRequest, SecurityError
+from werkzeug.routing import BaseConverter, Rule, RuleFactory
 from werkzeug.routing import Map as WerkzeugMap
-from werkzeug.routing import Rule
-from werkzeug.routing import RuleFactory
-from werkzeug.routing import UnicodeConverter
 from werkzeug.sansio.utils import get_host
 
 
@@ -34,7 +30,7 @@ class Map(WerkzeugMap):
         self.version += 1
 
 
-class _Irregular(Exception):  # noqa: N818 - a signal, not an error
+class _Irregular(Exception):
     """The walk met a case that only Werkzeug decides."""
 
 
@@ -104,35 +100,8 @@ class Router:
                     return None
                 return leaf.rule, dict(leaf.defaults) if leaf.defaults else {}
         parts = path.split("/")
-        values: list[str] = []
-        node = self._root
-        at = 0
-        # PERF: as long as there is but one way to go, go it here, without the calls of a search.
-        for part in parts:
-            child = node.static.get(part)
-            if child is not None:
-                if node.dynamic:
-                    break
-                node = child
-            else:
-                if len(node.dynamic) != 1:
-                    break
-                edge = node.dynamic[0]
-                if edge.match is None:
-                    if not part:
-                        break
-                    values.append(part)
-                else:
-                    if edge.final or len(edge.groups) != 1:
-                        break
-                    found_part = edge.match(part)
-                    if found_part is None:
-                        break
-                    values.append(found_part[edge.groups[0]])
-                node = edge.node
-            at += 1
         try:
-            found = _walk(node, parts, at, values, method)
+            found = _walk(*_descend(self._root, parts), method)
             if found is None:
                 return None
             leaf, values = found
@@ -224,6 +193,29 @@ def _pick(rules: list[_Leaf], method: str, slash: bool = False) -> _Leaf | None:
                 raise _Irregular
             return leaf
     return None
+
+
+def _descend(node: _Node, parts: list[str]) -> tuple[_Node, list[str], int, list[str]]:
+    """Go from *node* as far as there is but one way to go; return where the search starts.
+
+    PERF: spares the search, which calls itself for each part, in most requests.
+    """
+    values: list[str] = []
+    at = 0
+    for part in parts:
+        edges = node.dynamic
+        child = node.static.get(part)
+        if child is not None:
+            if edges:
+                break
+            node = child
+        else:
+            if len(edges) != 1 or edges[0].match is not None or not part:
+                break
+            values.append(part)
+            node = edges[0].node
+        at += 1
+    return node, parts, at, values
 
 
 def _walk(node: _Node, parts: list[str], at: int, values: list[str], method: str) -> tuple[_Leaf, list[str]] | None:

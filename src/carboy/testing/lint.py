@@ -132,8 +132,11 @@ class _WSGIInput:
     def __init__(self, stream: t.Any) -> None:
         self.stream = stream
 
-    def read(self, size: int = -1) -> bytes:
-        return t.cast(bytes, self.stream.read(size))
+    def read(self, *size: int) -> bytes:
+        if size and (type(size[0]) is not int or size[0] < 0):
+            # Granian raises OverflowError.
+            raise ConformanceError(f"wsgi.input.read({size[0]!r}) has no meaning in PEP 3333: leave out the size")
+        return t.cast(bytes, self.stream.read(*size or (-1,)))
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.stream)
@@ -146,9 +149,9 @@ class _WSGIBody:
     def __init__(self, body: Iterable[bytes], content: Callable[[], _Content | None]) -> None:
         self.iterator = iter(body)
         self.content = content
+        self.close: Callable[[], None] = body.close  # type: ignore[attr-defined]
         # A test that drops a response unread is no fault of the application's, but wsgiref would report it.
-        self.close = weakref.finalize(self, body.close)  # type: ignore[attr-defined]
-        self.close.atexit = False
+        weakref.finalize(self, setattr, body, "closed", True).atexit = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self

@@ -1,0 +1,57 @@
+# Every target sets up what it needs; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test lint format type docs bench test-flask test-servers test-soak test-pythons all clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+# An environment that exists already is brought up to date; one that is broken is made anew.
+$(READY): pyproject.toml
+	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+setup: $(READY) ## Make the virtual environment
+
+demo: $(READY) ## Serve the example application on http://127.0.0.1:5000
+	$(BIN)/carboy --app examples.brewlog run
+
+test: $(READY) ## Run the tests (under five minutes)
+	$(BIN)/python -m pytest -q
+
+lint: $(READY) ## Check the style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## Correct the style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(READY) ## Check the types (mypy, strict)
+	$(BIN)/mypy
+
+docs: $(READY) ## Build the documentation into build/docs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/sphinx-build --quiet --fail-on-warning -b html docs build/docs
+
+bench: $(READY) ## Measure carboy beside the bare protocols and its peers
+	$(BIN)/python benchmarks/run.py
+
+test-flask: $(READY) ## Run Flask's own tests, and its examples' tests, on carboy
+	$(BIN)/python tests/suites/flask_suite.py
+	$(BIN)/python -m pytest -q tests/suites
+
+test-servers: $(READY) ## Run the tests on real servers
+	$(BIN)/python -m pytest -q tests/servers
+
+test-soak: $(READY) ## Run 100,000 mixed requests and compare what each saw
+	$(BIN)/python -m pytest -q tests/perf/test_isolation.py
+
+all: lint type test docs test-flask test-servers test-soak ## Everything but the benchmarks
+
+clean: ## Remove what was made
+	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,5 +1,6 @@
 """`carboy run` as a user starts it, on each interface: pages, errors, reload, the end."""
 
+import contextlib
 import os
 import re
 import signal
@@ -120,6 +121,8 @@ def test_pages_and_errors_without_debug_mode(run, protocol):
     assert "Serving Carboy app 'shop'" in log
     assert f"Running on http://127.0.0.1:{served.port}" in log
     assert '"GET /async HTTP/1.1" 200 -' in log
+    served.get("/%1b[2J%0a?page=2")
+    assert "GET /%1b[2J%0a?page=2 HTTP/1.1" in served.log.read_text()
 
 
 def test_reload_and_debugger(run, protocol):
@@ -194,6 +197,16 @@ def test_port_in_use(run, protocol):
     assert "in use" in second.stderr
 
 
+@pytest.mark.parametrize(
+    ("host", "reason"), [("unix:///no/such/folder", "No such file"), ("192.0.2.1", "Cannot assign")]
+)
+@pytest.mark.parametrize("interface", ["asgi", "rsgi"])
+def test_address_that_cannot_be_used(run, interface, host, reason):
+    served = run("--interface", interface, "--host", host)
+    assert served.process.wait(10) == 1
+    assert f"Error: Cannot listen on {host}, port {served.port}: {reason}" in served.log.read_text()
+
+
 def test_any_free_port(run, protocol):
     served = run("--interface", protocol, "--port", "0", "--debug")
     for _ in range(100):
@@ -207,9 +220,12 @@ def test_any_free_port(run, protocol):
 
 def test_unix_socket(run, protocol, tmp_path):
     path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
     served = run("--interface", protocol, "--host", f"unix://{path}")
     for _ in range(100):
-        if path.exists():
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
             break
         time.sleep(0.1)
     with socket.socket(socket.AF_UNIX) as client:

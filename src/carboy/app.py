@@ -73,14 +73,16 @@ def _make_timedelta(value: t.Any) -> t.Any:
 
 def _context_first(method: t.Callable[..., T]) -> t.Callable[..., T]:
     """Let *method*, which takes the context, be called without it (Flask 3.1)."""
-    app_is_enough = method.__name__ == "do_teardown_appcontext"
+    current: t.Callable[[], t.Any] = {
+        "do_teardown_appcontext": current_app_context,
+        "update_template_context": lambda: _cv_request.get(None),
+    }.get(method.__name__, current_request_context)
 
     @functools.wraps(method)
     def wrapper(self: Carboy, *args: t.Any, **kwargs: t.Any) -> T:
         if args and isinstance(args[0], AppContext):
             return method(self, *args, **kwargs)
-        ctx = current_app_context() if app_is_enough else current_request_context()
-        return method(self, ctx, *args, **kwargs)
+        return method(self, current(), *args, **kwargs)
 
     signature = inspect.signature(method)
     wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]
@@ -171,8 +173,6 @@ class Carboy(Registry):
         "PERMANENT_SESSION_LIFETIME", get_converter=_make_timedelta
     )
 
-    # Class defaults, for reading in __setattr__ before __init__ has come to them.
-    _overridden: dict[str, bool] = {}  # noqa: RUF012 - replaced, never changed
     _profile: Profile | None = None
     _got_first_request = False
 
@@ -258,6 +258,10 @@ class Carboy(Registry):
             elif getattr(method, "__func__", None) is not original:
                 overridden[name] = _takes_context(method, skip=0)
         return overridden
+
+    def is_overridden(self, name: str) -> bool:
+        """Return whether a subclass, or somebody on this object, replaced a method."""
+        return name in engine.profile_of(self).overridden
 
     def _call_override(self, name: str, ctx: AppContext, *args: t.Any, **kwargs: t.Any) -> t.Any:
         method = getattr(self, name)
@@ -509,14 +513,12 @@ class Carboy(Registry):
             context.update(processor())
         return context
 
-    def update_template_context(self, *args: t.Any) -> None:
+    @_context_first
+    def update_template_context(self, ctx: AppContext | None, context: dict[str, t.Any]) -> None:
         """Add to a template's variables what the context processors return.
 
-        What the dict has already is kept. Takes the dict, or the context and the
-        dict (Flask 3.2).
+        What the dict has already is kept.
         """
-        context: dict[str, t.Any] = args[-1]
-        ctx = args[0] if len(args) == 2 else _cv_request.get(None)
         names: tuple[str | None, ...] = (None,)
         if isinstance(ctx, RequestContext):
             names = (None, *reversed(ctx.request.blueprints))
@@ -796,13 +798,13 @@ class Carboy(Registry):
         step(engine.teardown_appcontext(self, ctx, exc, inline=True))
 
     async def _teardown_request(self, ctx: RequestContext, exc: BaseException | None, inline: bool) -> None:
-        if "do_teardown_request" in engine.profile_of(self).overridden:
+        if self.is_overridden("do_teardown_request"):
             self._call_override("do_teardown_request", ctx, exc)
         else:
             await engine.teardown_request(self, ctx, exc, inline)
 
     async def _teardown_appcontext(self, ctx: AppContext, exc: BaseException | None, inline: bool) -> None:
-        if "do_teardown_appcontext" in engine.profile_of(self).overridden:
+        if self.is_overridden("do_teardown_appcontext"):
             self._call_override("do_teardown_appcontext", ctx, exc)
         else:
             await engine.teardown_appcontext(self, ctx, exc, inline)
@@ -957,8 +959,8 @@ def _takes_context(method: t.Callable[..., t.Any], skip: int) -> bool:
         return False
     first = parameters[0]
     annotation = first.annotation
-    if annotation is first.empty:
-        return first.name == "ctx"
+    if first.name == "ctx":
+        return True
     if isinstance(annotation, str):
         return annotation.rpartition(".")[2].strip("'\"") in {"AppContext", "RequestContext"}
     return isinstance(annotation, type) and issubclass(annotation, AppContext)

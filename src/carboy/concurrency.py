@@ -74,7 +74,8 @@ def background_loop() -> asyncio.AbstractEventLoop:
 
         with _lock:
             if _background_loop is None:
-                loop = asyncio.new_event_loop()
+                # In an empty context: the loop keeps the one it is made in, which would be the first request's.
+                loop = Context().run(asyncio.new_event_loop)
                 threading.Thread(target=loop.run_forever, name="carboy-loop", daemon=True).start()
                 _background_loop = loop
     return _background_loop
@@ -114,6 +115,8 @@ def run_blocking(coroutine: t.Coroutine[t.Any, t.Any, T], context: Context | Non
         result.cancel()
         raise
     finally:
+        # An exception in the future holds this frame, which would hold the future: a cycle.
+        del result
         if context is None:
             _adopt(copy)
 

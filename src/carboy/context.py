@@ -246,6 +246,11 @@ class RequestContext(AppContext):
             self._session = session
         self._cv_tokens = []
 
+    @classmethod
+    def from_environ(cls, app: Carboy, environ: dict[str, t.Any], /) -> t.Self:
+        """Return a new context for a WSGI environ (Flask 3.2)."""
+        return cls(app, environ)
+
     @property
     def has_request(self) -> bool:
         """True: this context was made for a request (Flask 3.2)."""

@@ -43,7 +43,6 @@ def profile_of(app: Carboy) -> Profile:
     """Return the application's profile, compiled anew if it changed."""
     profile = app._profile
     if profile is None or profile.version != app._version.number:
-        app._overridden = app._find_overrides()
         profile = app._profile = compile_profile(app)
     return profile
 
@@ -139,7 +138,7 @@ async def handle(
         try:
             if failure is not None:
                 raise failure
-            if plan.profile.as_in_flask and "full_dispatch_request" in app._overridden:
+            if plan.profile.as_in_flask and "full_dispatch_request" in plan.profile.overridden:
                 response = app._call_override("full_dispatch_request", ctx)
             else:
                 response = await dispatch(app, ctx, plan, inline)
@@ -211,7 +210,7 @@ async def dispatch(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -
 
 
 async def _dispatch_as_in_flask(app: Carboy, ctx: RequestContext, plan: Plan) -> t.Any:
-    overridden = app._overridden
+    overridden = plan.profile.overridden
     if "preprocess_request" in overridden:
         result = app._call_override("preprocess_request", ctx)
     else:
@@ -262,7 +261,7 @@ async def call_view(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) 
         app.raise_routing_exception(request)
     rule = request.url_rule
     if request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
-        if "make_default_options_response" in app._overridden:
+        if "make_default_options_response" in plan.profile.overridden:
             return app._call_override("make_default_options_response", ctx)
         return app.make_default_options_response(ctx)
     # COMPAT: a rule without a view is a KeyError, as in Flask.
@@ -356,7 +355,7 @@ async def answer_error(app: Carboy, ctx: RequestContext, plan: Plan, exc: Except
     if isinstance(exc, InvalidHeader):
         # Of a response already made. Not the application's error: where a value is refused, a client has sent it.
         return await finalize(app, ctx, plan, await respond_to(app, ctx, exc, inline), inline)
-    if "handle_exception" in app._overridden:
+    if "handle_exception" in profile_of(app).overridden:
         response: Response = await call_override(app, ctx, inline, exc, "handle_exception", exc)
         return response
     return await answer_500(app, ctx, exc, inline)
@@ -375,14 +374,14 @@ async def answer_500(app: Carboy, ctx: RequestContext, exc: Exception, inline: b
     if propagate or (propagate is None and (app.testing or app.debug)):
         raise exc
     exc_info = (type(exc), exc, exc.__traceback__)
-    if "log_exception" in app._overridden:
+    if "log_exception" in profile_of(app).overridden:
         app._call_override("log_exception", ctx, exc_info)
     else:
         log_exception(app, ctx, exc_info)
     error = InternalServerError(original_exception=exc)
     handler = app._find_error_handler(error, ctx.request.blueprints)
     result = error if handler is None else await call(inline, handler, error)
-    if "finalize_request" in app._overridden:
+    if "finalize_request" in profile_of(app).overridden:
         return t.cast("Response", app._call_override("finalize_request", ctx, result, from_error_handler=True))
     return await finalize(app, ctx, plan_of(app, ctx.request), result, inline, from_error_handler=True)
 

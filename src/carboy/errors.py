@@ -70,7 +70,7 @@ async def respond_to(app: Carboy, ctx: RequestContext, exc: Exception, inline: b
     if isinstance(exc, BadRequestKeyError) and (app.debug or app.config["TRAP_BAD_REQUEST_ERRORS"]):
         exc.show_exception = True
     if isinstance(exc, HTTPException) and not app.trap_http_exception(exc):
-        if "handle_http_exception" in app._overridden:
+        if app.is_overridden("handle_http_exception"):
             return await call_override(app, ctx, inline, exc, "handle_http_exception", exc)
         return await respond_to_http(app, ctx, exc, inline)
     handler = app._find_error_handler(exc, ctx.request.blueprints)

@@ -29,6 +29,7 @@ _DISPATCHERS = frozenset(
     "full_dispatch_request preprocess_request dispatch_request finalize_request process_response do_teardown_request"
     " do_teardown_appcontext ensure_sync async_to_sync".split()
 )
+_TEARDOWNS = frozenset({"do_teardown_request", "do_teardown_appcontext"})
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -84,7 +85,7 @@ class Plan:
 
 def compile_profile(app: Carboy) -> Profile:
     """Compile what all requests of *app* share."""
-    overridden = app._overridden
+    overridden = app._find_overrides()
     unusual = {"create_url_adapter", "request_context"} & overridden.keys()
     teardown = _steps(app, reversed(app.teardown_appcontext_funcs))
     profile = Profile(
@@ -139,7 +140,7 @@ def _compile(
         after=after,
         teardown=teardown,
         preprocesses=bool(url_processors or before),
-        tears_down=bool(teardown or profile.teardown_appcontext or profile.overridden),
+        tears_down=bool(teardown or profile.teardown_appcontext or _TEARDOWNS & profile.overridden.keys()),
         on_loop=not profile.as_in_flask
         and (something_is_async or run == "loop" or (view is None and not something_is_sync)),
         stream_body=stream_body,

@@ -300,6 +300,11 @@ class Registry:
         return self._method_route("PATCH", rule, options)
 
     @setupmethod
+    def query(self, rule: str, **options: t.Any) -> t.Callable[[F], F]:
+        """Shorthand for :meth:`route` with ``methods=["QUERY"]`` (Flask 3.2)."""
+        return self._method_route("QUERY", rule, options)
+
+    @setupmethod
     def route(self, rule: str, **options: t.Any) -> t.Callable[[F], F]:
         """Register the decorated view for a URL; see :meth:`add_url_rule`."""
 

@@ -23,6 +23,7 @@ MODULES = (
 ).split()
 # What Flask's modules define for their own use and no extension or test of Flask's reads.
 INTERNAL = {"F", "T", "ft", "_signals", "_sentinel", "_werkzeug_version", "_get_werkzeug_version", "_lazy_sha1"}
+DEPENDENCIES = {"blinker", "click", "itsdangerous", "jinja2", "markupsafe", "werkzeug"}
 PRIVATE_BUT_USED = {"_cv_app", "_cv_request", "_endpoint_from_view_func", "_AppCtxGlobals", "_render"}
 
 
@@ -32,7 +33,7 @@ def wanted(name: str) -> bool:
 
 
 def module_names(module: ModuleType) -> list[str]:
-    """Return the names that *module* defines or re-exports (blinker's ``Namespace`` is one that extensions import)."""
+    """Return the names that *module* defines, and those it imports that a program may have imported from it."""
     names: set[str] = set()
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -41,8 +42,8 @@ def module_names(module: ModuleType) -> list[str]:
             names.update(target.id for target in node.targets if isinstance(target, ast.Name))
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             names.add(node.target.id)
-        elif isinstance(node, ast.ImportFrom):
-            names.update(alias.name for alias in node.names if alias.asname == alias.name or node.module == "blinker")
+        elif isinstance(node, ast.ImportFrom) and (node.level or str(node.module).partition(".")[0] in DEPENDENCIES):
+            names.update(alias.asname or alias.name for alias in node.names)
     return sorted(name for name in names if wanted(name))
 
 

@@ -1,13 +1,14 @@
 """Flask's names at Flask's module paths: what ``flask`` is once :func:`carboy.install_as_flask` was called.
 
-These modules only name what lives elsewhere in carboy, and nothing in carboy imports them. Where one module of carboy
-stands behind a path, the path leads to that very module.
+These modules only name what lives elsewhere, and nothing in carboy imports them. They name also what Flask's modules
+import for themselves, because programs import it from there. What is patched in one of them is patched where carboy
+looks it up; see ``patching.py``.
 """
 
 from __future__ import annotations
 
 from . import json as json
-from .app import Flask as Flask
+from .app import Carboy as Carboy
 from .blueprints import Blueprint as Blueprint
 from .config import Config as Config
 from .ctx import after_this_request as after_this_request
@@ -45,6 +46,8 @@ from .templating import stream_template as stream_template
 from .templating import stream_template_string as stream_template_string
 from .wrappers import Request as Request
 from .wrappers import Response as Response
+
+Flask = Carboy
 
 
 def __getattr__(name: str) -> str:

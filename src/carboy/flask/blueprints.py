@@ -5,3 +5,5 @@ from carboy.blueprint import BlueprintSetupState as BlueprintSetupState
 from carboy.cli import AppGroup as AppGroup
 from carboy.files import send_from_directory as send_from_directory
 from carboy.proxies import current_app as current_app
+
+SansioBlueprint = Blueprint

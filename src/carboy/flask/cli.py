@@ -1,5 +1,10 @@
 """``flask.cli``."""
 
+from click.core import ParameterSource as ParameterSource
+from werkzeug.serving import is_running_from_reloader as is_running_from_reloader
+from werkzeug.serving import run_simple as run_simple
+from werkzeug.utils import import_string as import_string
+
 from carboy.cli import AppGroup as AppGroup
 from carboy.cli import CertParamType as CertParamType
 from carboy.cli import FlaskGroup as FlaskGroup
@@ -24,3 +29,7 @@ from carboy.cli import with_appcontext as with_appcontext
 from carboy.debug import get_debug_flag as get_debug_flag
 from carboy.debug import get_load_dotenv as get_load_dotenv
 from carboy.proxies import current_app as current_app
+
+from .patching import forward_patches
+
+forward_patches(__name__, "carboy.cli")

@@ -1,7 +1,10 @@
-"""``flask.config`` is :mod:`carboy.config` itself: what is patched in one is patched in the other."""
+"""``flask.config``."""
 
-import sys
+from werkzeug.utils import import_string as import_string
 
-from carboy.config import *  # noqa: F403 - tells type checkers what the next line does
+from carboy.config import Config as Config
+from carboy.config import ConfigAttribute as ConfigAttribute
 
-sys.modules[__name__] = sys.modules["carboy.config"]
+from .patching import forward_patches
+
+forward_patches(__name__, "carboy.config")

@@ -1,5 +1,7 @@
 """``flask.ctx``."""
 
+from werkzeug.exceptions import HTTPException as HTTPException
+
 from carboy.context import AppContext as AppContext
 from carboy.context import RequestContext as RequestContext
 from carboy.context import _AppCtxGlobals as _AppCtxGlobals
@@ -12,3 +14,7 @@ from carboy.context import has_app_context as has_app_context
 from carboy.context import has_request_context as has_request_context
 from carboy.signals import appcontext_popped as appcontext_popped
 from carboy.signals import appcontext_pushed as appcontext_pushed
+
+from .patching import forward_patches
+
+forward_patches(__name__, "carboy.context")

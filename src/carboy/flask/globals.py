@@ -1,7 +1,9 @@
-"""``flask.globals``: the proxies and the context variables behind them."""
+"""``flask.globals``."""
 
-from carboy.context import NO_APP_MESSAGE as _no_app_msg
-from carboy.context import NO_REQUEST_MESSAGE as _no_req_msg
+from werkzeug.local import LocalProxy as LocalProxy
+
+from carboy.context import NO_APP_MESSAGE as NO_APP_MESSAGE
+from carboy.context import NO_REQUEST_MESSAGE as NO_REQUEST_MESSAGE
 from carboy.context import _cv_app as _cv_app
 from carboy.context import _cv_request as _cv_request
 from carboy.proxies import app_ctx as app_ctx
@@ -11,4 +13,8 @@ from carboy.proxies import request as request
 from carboy.proxies import request_ctx as request_ctx
 from carboy.proxies import session as session
 
-__all__ = ["_no_app_msg", "_no_req_msg", "app_ctx", "current_app", "g", "request", "request_ctx", "session"]
+from .patching import forward_patches
+
+_no_app_msg = NO_APP_MESSAGE
+_no_req_msg = NO_REQUEST_MESSAGE
+forward_patches(__name__, "carboy.proxies")

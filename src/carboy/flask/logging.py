@@ -1,7 +1,13 @@
-"""``flask.logging`` is :mod:`carboy.logging` itself: what is patched in one is patched in the other."""
+"""``flask.logging``."""
 
-import sys
+from werkzeug.local import LocalProxy as LocalProxy
 
-from carboy.logging import *  # noqa: F403 - tells type checkers what the next line does
+from carboy.logging import create_logger as create_logger
+from carboy.logging import default_handler as default_handler
+from carboy.logging import has_level_handler as has_level_handler
+from carboy.logging import wsgi_errors_stream as wsgi_errors_stream
+from carboy.proxies import request as request
 
-sys.modules[__name__] = sys.modules["carboy.logging"]
+from .patching import forward_patches
+
+forward_patches(__name__, "carboy.logging")

@@ -1,7 +1,18 @@
-"""``flask.sessions`` is :mod:`carboy.sessions` itself: what is patched in one is patched in the other."""
+"""``flask.sessions``."""
 
-import sys
+from itsdangerous import BadSignature as BadSignature
+from itsdangerous import URLSafeTimedSerializer as URLSafeTimedSerializer
+from werkzeug.datastructures import CallbackDict as CallbackDict
 
-from carboy.sessions import *  # noqa: F403 - tells type checkers what the next line does
+from carboy.json.tag import TaggedJSONSerializer as TaggedJSONSerializer
+from carboy.sessions import NullSession as NullSession
+from carboy.sessions import SecureCookieSession as SecureCookieSession
+from carboy.sessions import SecureCookieSessionInterface as SecureCookieSessionInterface
+from carboy.sessions import SessionInterface as SessionInterface
+from carboy.sessions import SessionMixin as SessionMixin
+from carboy.sessions import _lazy_sha1 as _lazy_sha1
+from carboy.sessions import session_json_serializer as session_json_serializer
 
-sys.modules[__name__] = sys.modules["carboy.sessions"]
+from .patching import forward_patches
+
+forward_patches(__name__, "carboy.sessions")

@@ -1,7 +1,11 @@
-"""``flask.views`` is :mod:`carboy.views` itself: what is patched in one is patched in the other."""
+"""``flask.views``."""
 
-import sys
+from carboy.proxies import current_app as current_app
+from carboy.proxies import request as request
+from carboy.views import MethodView as MethodView
+from carboy.views import View as View
+from carboy.views import http_method_funcs as http_method_funcs
 
-from carboy.views import *  # noqa: F403 - tells type checkers what the next line does
+from .patching import forward_patches
 
-sys.modules[__name__] = sys.modules["carboy.views"]
+forward_patches(__name__, "carboy.views")

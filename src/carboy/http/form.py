@@ -167,8 +167,9 @@ class _FieldCounter:
         self._stream = stream
         self._limit = limit
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
+    def read(self, *size: int) -> bytes:
+        # Without a size, if none was given: servers' streams need not know what -1 means (PEP 3333).
+        data = self._stream.read(*size)
         if data.count(b"&") >= self._limit:
             raise RequestEntityTooLarge(
                 f"The form has more than {self._limit} fields, the limit that MAX_FORM_FIELDS sets."

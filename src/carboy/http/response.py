@@ -105,10 +105,17 @@ class Response(WerkzeugResponse):
         cls._builds_plainly = inherits(
             "set_data", "status", "status_code", "_clean_status", "data"
         ) and "automatically_set_content_length" not in vars(cls)
-        cls._writes_plainly = inherits(
-            "__call__", "get_wsgi_response", "get_wsgi_headers", "get_app_iter", "iter_encoded", "close",
-            "status", "status_code", "is_sequence",
-        ) and not any("autocorrect_location_header" in vars(c) for c in cls.__mro__[:-1] if issubclass(c, Response) and c is not Response)  # fmt: skip
+        cls._writes_plainly = not cls.autocorrect_location_header and inherits(
+            "__call__",
+            "get_wsgi_response",
+            "get_wsgi_headers",
+            "get_app_iter",
+            "iter_encoded",
+            "close",
+            "status",
+            "status_code",
+            "is_sequence",
+        )
 
     def __init__(
         self,
@@ -174,7 +181,7 @@ class Response(WerkzeugResponse):
                 raise InvalidHeader("Set-Cookie")
         super().set_cookie(key, value, *args, **kwargs)
 
-    def wire(self, method: str, environ: t.Callable[[], WSGIEnvironment]) -> Wire:
+    def wire(self, method: str, environ: t.Callable[[], WSGIEnvironment]) -> Wire:  # noqa: C901 - PERF: no calls
         """Return the response in the form that protocols write.
 
         Args:
@@ -202,10 +209,10 @@ class Response(WerkzeugResponse):
             elif not _may_be_sent(name, value):
                 raise InvalidHeader(name)
             elif name.lower() in _SPECIAL:
-                return self._wire_with_special_headers(method, environ)
+                return self._wire_with_special_headers(method)
         body = self.response
         if type(body) is not list or code in _BODILESS:
-            return self._wire_with_special_headers(method, environ)
+            return self._wire_with_special_headers(method)
         for item in body:
             if type(item) is not bytes:
                 body = [item.encode() if isinstance(item, str) else bytes(item) for item in body]
@@ -216,14 +223,22 @@ class Response(WerkzeugResponse):
             body = []
         return self._status, code, headers, body, self.close if self.__dict__.get("_on_close") else None
 
-    def _wire_with_special_headers(self, method: str, environ: t.Callable[[], WSGIEnvironment]) -> Wire:
-        # Streams, redirects, answers without a body: Werkzeug's own rules, in its own words.
-        body = self.response
-        if not hasattr(body, "__aiter__"):
-            return wire_from_wsgi(self, environ())
-        headers = self.get_wsgi_headers(environ())
-        bodiless = method == "HEAD" or self._status_code in _BODILESS
-        return self._status, self._status_code, list(headers), [] if bodiless else body, self.close
+    def _wire_with_special_headers(self, method: str) -> Wire:
+        # Streams, redirects, answers without a body: by Werkzeug's own rules.
+        headers = list(self.get_wsgi_headers({}))
+        _check(headers)
+        body: t.Any = self.response
+        close: t.Callable[[], t.Any] | None = self.close
+        if method == "HEAD" or self._status_code in _BODILESS:
+            body = []
+        elif self.is_sequence:
+            body = list(self.iter_encoded())
+        elif not self.direct_passthrough and not hasattr(body, "__aiter__"):
+            body = self.get_app_iter({"REQUEST_METHOD": method})
+            close = body.close
+        if self.is_sequence and not self._on_close:
+            close = None
+        return self._status, self._status_code, headers, body, close
 
     def close(self) -> None:
         """Close the body and run the functions given to ``call_on_close``."""
@@ -234,6 +249,12 @@ class Response(WerkzeugResponse):
 
 
 _SPECIAL = frozenset(("location", "content-location", "content-length"))
+
+
+def _check(headers: list[tuple[str, str]]) -> None:
+    for name, value in headers:
+        if not _may_be_sent(name, value):
+            raise InvalidHeader(name)
 
 
 def _may_be_sent(name: str, value: str) -> bool:
@@ -255,7 +276,9 @@ def wire_from_wsgi(response: t.Any, environ: WSGIEnvironment) -> Wire:
     started: list[t.Any] = []
     written: list[bytes] = []
 
-    def start_response(status: str, headers: list[tuple[str, str]], exc_info: t.Any = None) -> t.Callable[[bytes], t.Any]:
+    def start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: t.Any = None
+    ) -> t.Callable[[bytes], t.Any]:
         started[:] = [status, headers]
         return written.append
 
@@ -268,11 +291,12 @@ def wire_from_wsgi(response: t.Any, environ: WSGIEnvironment) -> Wire:
             written.extend(_first(iterator))
         iterable = _chain(written, iterator)
     status, headers = started
-    for name, value in headers:
-        if not _may_be_sent(name, value):
-            if close is not None:
-                close()
-            raise InvalidHeader(name)
+    try:
+        _check(headers)
+    except InvalidHeader:
+        if close is not None:
+            close()
+        raise
     code = int(status.partition(" ")[0])
     if not 200 <= code <= 999:
         raise ValueError(f"{status!r} is not the status of a final response (RFC 9110 section 15).")

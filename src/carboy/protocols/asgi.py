@@ -38,16 +38,13 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
 async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None:
     from . import loop
 
-    entries: list[tuple[bytes, bytes]] = scope["headers"]
-    headers = dict(entries)
-    if len(headers) != len(entries):
-        headers = _joined(entries)
+    headers = _headers(scope["headers"])
     host = headers.get(b"host")
     method: str = scope["method"]
     path: str = scope["path"]
     root_path: str = scope.get("root_path") or ""
-    if root_path and path.startswith(root_path):
-        path = path[len(root_path) :] or "/"
+    if root_path and (path == root_path or path.startswith(f"{root_path.rstrip('/')}/")):
+        path = path[len(root_path.rstrip("/")) :] or "/"
     request = app.request_class.from_connection(
         method,
         path,
@@ -114,16 +111,19 @@ class _Chunks:
         return t.cast(bytes, message.get("body", b""))
 
 
-def _joined(entries: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def _headers(entries: t.Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Return headers by name; those that came more than once as one (RFC 9110 section 5.3)."""
-    joined: dict[bytes, bytes] = {}
+    entries = list(entries)
+    headers = dict(entries)
+    if len(headers) == len(entries):
+        return headers
+    headers = {}
     for name, value in entries:
-        if name in joined:
+        if name in headers:
             # RFC 6265 section 5.4, RFC 9113 section 8.2.3: cookies alone are joined by semicolons.
-            joined[name] += (b"; " if name == b"cookie" else b",") + value
-        else:
-            joined[name] = value
-    return joined
+            value = headers[name] + (b"; " if name == b"cookie" else b",") + value
+        headers[name] = value
+    return headers
 
 
 def _is_utf8(raw_path: bytes | None) -> bool:
@@ -170,7 +170,11 @@ def add_headers(environ: dict[str, t.Any], headers: t.Iterable[tuple[str, str]])
         if "_" in name:
             continue
         key = name.upper().replace("-", "_")
-        environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = f"HTTP_{key}"
+        if key in environ:
+            value = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{value}"
+        environ[key] = value
 
 
 def add_wsgi_keys(environ: dict[str, t.Any], scheme: str, request: Request) -> None:

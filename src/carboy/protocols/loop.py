@@ -35,7 +35,12 @@ def _write(response: Response, request: Request) -> Wire:
 
 
 async def answer(
-    app: Carboy, request: Request, host: str | None, plain: bool, chunks: t.AsyncIterator[bytes] | None, length: int | None
+    app: Carboy,
+    request: Request,
+    host: str | None,
+    plain: bool,
+    chunks: t.AsyncIterator[bytes] | None,
+    length: int | None,
 ) -> Answer:
     """Run *request* and return what to send.
 
@@ -46,13 +51,15 @@ async def answer(
             is no body.
         length: The announced length of the body, in bytes.
     """
-    engine.profile_of(app)
-    if "wsgi_app" in app._overridden:
+    profile = engine.profile_of(app)
+    overridden = profile.overridden
+    if "wsgi_app" in overridden:
         return await _answer_through_wsgi(app, request, chunks, length)
-    ctx = app.request_context(request.environ) if "request_context" in app._overridden else RequestContext(
-        app, request=request
-    )  # fmt: skip
-    if engine.profile_of(app).session_can_wait:
+    if "request_context" in overridden:
+        ctx = app.request_context(request.environ)
+    else:
+        ctx = RequestContext(app, request=request)
+    if profile.session_can_wait:
         plan, failure = engine.begin(app, ctx, host, plain)
     else:
         # A session interface of the user's own may block; its session is there before the URL is matched.
@@ -78,7 +85,9 @@ async def answer(
     return await run_in_context(context, step, engine.handle(app, ctx, plan, True, _write, failure)), context
 
 
-async def _answer_through_wsgi(app: Carboy, request: Request, chunks: t.AsyncIterator[bytes] | None, length: int | None) -> Answer:
+async def _answer_through_wsgi(
+    app: Carboy, request: Request, chunks: t.AsyncIterator[bytes] | None, length: int | None
+) -> Answer:
     """Send the request through ``app.wsgi_app``, which middleware was put around."""
     if chunks is not None:
         try:

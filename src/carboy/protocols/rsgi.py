@@ -31,7 +31,9 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
         # The server has put it for what it could not decode, and does not tell the path as it came.
         request.routing_exception = BadRequest("The path is not valid UTF-8.")
     if length is None:
-        has_body = "transfer-encoding" in scope.headers or (scope.http_version[0] == "2" and method not in ("GET", "HEAD"))
+        # HTTP/2 has no chunks: a body of unknown length is not announced.
+        unannounced = scope.http_version[0] == "2" and method not in ("GET", "HEAD")
+        has_body = unannounced or "transfer-encoding" in scope.headers
     else:
         has_body = length > 0
     hosts = scope.headers.get_all("host")

@@ -22,7 +22,8 @@ if t.TYPE_CHECKING:
 
 def serve(app: Carboy, environ: WSGIEnvironment, start_response: StartResponse) -> t.Iterable[bytes]:
     """Serve one request; return the body."""
-    ctx = app.request_context(environ) if "request_context" in app._overridden else RequestContext(app, environ)
+    overridden = engine.profile_of(app).overridden
+    ctx = app.request_context(environ) if "request_context" in overridden else RequestContext(app, environ)
     plan, failure = engine.begin(app, ctx, environ.get("HTTP_HOST"), "HTTP_UPGRADE" not in environ)
     write = functools.partial(_write, start_response)
     if plan.stream_body:

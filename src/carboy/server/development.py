@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -81,7 +82,7 @@ class DevelopmentServer:
 
         Raises:
             SystemExit: At the end; with 1 if the server did not start.
-            OSError: The address is in use or does not exist.
+            click.ClickException: The address is in use or does not exist.
         """
         if self.debugger:
             self._add_debugger()
@@ -119,20 +120,26 @@ class DevelopmentServer:
             "log_access": True,
             "log_access_format": _ACCESS_LOG_FORMAT,
         }
-        if self.host.startswith("unix://"):
-            options["uds"] = Path(self.host.removeprefix("unix://"))
-        else:
-            options["address"], options["port"] = self._claim_address()
+        try:
+            options |= self._claim_socket_file() if self.host.startswith("unix://") else self._claim_address()
+        except OSError as error:
+            raise click.ClickException(f"Cannot listen on {self.host}, port {self.port}: {error.strerror}.") from None
         if self.cert is not None:
             cert, key = self._make_certificate(stack) if self.cert == "adhoc" else self.cert
             options["ssl_cert"], options["ssl_key"] = Path(cert), Path(key)
         return options
 
-    def _claim_address(self) -> tuple[str, int]:
-        """Return the address as granian wants it, an IP and a port not 0.
+    def _claim_socket_file(self) -> dict[str, t.Any]:
+        path = Path(self.host.removeprefix("unix://"))
+        if path.is_socket():
+            path.unlink()  # Left behind by a process that was killed.
+        path.parent.stat()
+        if not is_running_from_reloader():
+            self._show_address(self.host)
+        return {"uds": path}
 
-        Granian shares a port that is in use with its user, so that is asked here.
-        """
+    def _claim_address(self) -> dict[str, t.Any]:
+        # Granian wants an IP address, cannot tell which port it took for 0, and shares a port that is in use.
         serves_again = is_running_from_reloader()
         port = int(os.environ[_PORT_VARIABLE]) if serves_again else self.port
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
@@ -144,14 +151,14 @@ class DevelopmentServer:
                 probe.bind(address)
                 port = probe.getsockname()[1]
             os.environ[_PORT_VARIABLE] = str(port)
-            self._show_address(port)
-        return address[0], port
+            scheme = "http" if self.cert is None else "https"
+            host = f"[{self.host}]" if ":" in self.host else self.host
+            self._show_address(f"{scheme}://{host}:{port}")
+        return {"address": address[0], "port": port}
 
-    def _show_address(self, port: int) -> None:
-        scheme = "http" if self.cert is None else "https"
-        host = f"[{self.host}]" if ":" in self.host else self.host
+    def _show_address(self, address: str) -> None:
         click.secho("WARNING: This is a development server. Do not use it in production.", fg="red", err=True)
-        click.echo(f" * Running on {scheme}://{host}:{port} ({self.interface.upper()})", err=True)
+        click.echo(f" * Running on {address} ({self.interface.upper()})", err=True)
         click.secho("Press CTRL+C to quit", fg="yellow", err=True)
 
     def _make_certificate(self, stack: contextlib.ExitStack) -> tuple[str, str]:
@@ -175,7 +182,8 @@ class _Worker:
 
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.server = Server(**self.options)
+        self.server = Server(**self.options)  # Also configures the access log.
+        logging.getLogger("granian.access").addFilter(_make_printable)
         self.started.set()
         await self.server.serve()
 
@@ -191,6 +199,14 @@ class _Worker:
             return self.finished.wait(timeout)
         except KeyboardInterrupt:
             return False
+
+
+def _make_printable(record: logging.LogRecord) -> bool:
+    # SECURITY: a path holds what the client likes, also what moves a terminal's cursor or begins a new line.
+    fields = t.cast(dict[str, t.Any], record.args)
+    target = f"{fields['path']}?{fields['query_string']}".removesuffix("?")
+    fields["path"] = "".join(char if char.isprintable() else f"%{ord(char):02x}" for char in target)
+    return True
 
 
 def _run_until_interrupted(serve: t.Callable[[], None]) -> int:

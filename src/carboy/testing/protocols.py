@@ -76,7 +76,8 @@ def event_loop() -> asyncio.AbstractEventLoop:
     """Return the event loop that all test clients of the process share, running in a daemon thread."""
     import asyncio
 
-    loop = asyncio.new_event_loop()
+    # In an empty context: the loop keeps the one it is made in.
+    loop = Context().run(asyncio.new_event_loop)
     thread = threading.Thread(target=loop.run_forever, name="carboy-test-loop", daemon=True)
     thread.start()
 

@@ -1,7 +1,11 @@
-"""``flask.json.provider`` is :mod:`carboy.json.provider` itself: what is patched in one is patched in the other."""
+"""``flask.json.provider``."""
 
-import sys
+from werkzeug.http import http_date as http_date
 
-from carboy.json.provider import *  # noqa: F403 - tells type checkers what the next line does
+from carboy.json.provider import DefaultJSONProvider as DefaultJSONProvider
+from carboy.json.provider import JSONProvider as JSONProvider
+from carboy.json.provider import _default as _default
 
-sys.modules[__name__] = sys.modules["carboy.json.provider"]
+from ..patching import forward_patches
+
+forward_patches(__name__, "carboy.json.provider")

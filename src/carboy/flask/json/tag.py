@@ -1,7 +1,22 @@
-"""``flask.json.tag`` is :mod:`carboy.json.tag` itself: what is patched in one is patched in the other."""
+"""``flask.json.tag``."""
 
-import sys
+from markupsafe import Markup as Markup
+from werkzeug.http import http_date as http_date
+from werkzeug.http import parse_date as parse_date
 
-from carboy.json.tag import *  # noqa: F403 - tells type checkers what the next line does
+from carboy.json import dumps as dumps
+from carboy.json import loads as loads
+from carboy.json.tag import JSONTag as JSONTag
+from carboy.json.tag import PassDict as PassDict
+from carboy.json.tag import PassList as PassList
+from carboy.json.tag import TagBytes as TagBytes
+from carboy.json.tag import TagDateTime as TagDateTime
+from carboy.json.tag import TagDict as TagDict
+from carboy.json.tag import TaggedJSONSerializer as TaggedJSONSerializer
+from carboy.json.tag import TagMarkup as TagMarkup
+from carboy.json.tag import TagTuple as TagTuple
+from carboy.json.tag import TagUUID as TagUUID
 
-sys.modules[__name__] = sys.modules["carboy.json.tag"]
+from ..patching import forward_patches
+
+forward_patches(__name__, "carboy.json.tag")

@@ -24,10 +24,15 @@ class FlaskOnDemand:
         """Return carboy's spec for *fullname* if it is ``flask`` or below it, else None."""
         if fullname.partition(".")[0] != "flask":
             return None
-        from carboy.flask import alias
-
-        alias.install()
         sys.meta_path.remove(self)
+        try:
+            from carboy.flask import alias
+
+            alias.install()
+        except BaseException:
+            # The next import of flask must fail too, not find the real Flask.
+            sys.meta_path.insert(0, self)
+            raise
         return alias.finder.find_spec(fullname)
 
 

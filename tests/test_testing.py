@@ -103,6 +103,14 @@ def test_application_has_returned_when_the_request_has():
     assert returned.is_set()
 
 
+def test_request_from_the_loop_that_has_to_run_it_is_refused():
+    async def app(scope, receive, send):
+        bridge(app).get("/")
+
+    with pytest.raises(RuntimeError, match="on its own event loop"):
+        bridge(app).get("/")
+
+
 def test_unread_body_is_held_back_and_closing_it_is_leaving():
     sent = []
 

@@ -9,6 +9,7 @@ first argument (Flask 3.2); overriding them works with and without it (3.1).
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import logging
 import os
@@ -49,7 +50,7 @@ from .json.provider import DefaultJSONProvider, JSONProvider
 from .logging import create_logger
 from .paths import find_package
 from .plan import Profile
-from .protocols import asgi, rsgi, wsgi
+from .protocols import wsgi
 from .proxies import g, request, session
 from .registry import HookList, HookTable, Registry, _endpoint_from_view_func, setupmethod
 from .results import to_response
@@ -299,7 +300,8 @@ class Carboy(Registry):
     @property
     def debug(self) -> bool:
         """Whether debug mode is on: the ``DEBUG`` setting."""
-        return t.cast(bool, self.config["DEBUG"])
+        debug: bool = self.config["DEBUG"]
+        return debug
 
     @debug.setter
     def debug(self, value: bool) -> None:
@@ -922,13 +924,19 @@ class Carboy(Registry):
         """
         return wsgi.serve(self, environ, start_response)
 
-    async def asgi_app(self, scope: t.Any, receive: t.Any, send: t.Any) -> None:
+    def asgi_app(self, scope: t.Any, receive: t.Any, send: t.Any) -> t.Coroutine[t.Any, t.Any, None]:
         """The ASGI 3 application."""
-        await asgi.serve(self, scope, receive, send)
+        return _protocol("asgi").serve(self, scope, receive, send)  # type: ignore[no-any-return]
 
-    async def __rsgi__(self, scope: t.Any, protocol: t.Any) -> None:
+    def __rsgi__(self, scope: t.Any, protocol: t.Any) -> t.Coroutine[t.Any, t.Any, None]:
         """The RSGI application (granian's protocol)."""
-        await rsgi.serve(self, scope, protocol)
+        return _protocol("rsgi").serve(self, scope, protocol)  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _protocol(name: str) -> t.Any:
+    # Imported at first use: a WSGI worker never needs asyncio.
+    return importlib.import_module(f"carboy.protocols.{name}")
 
 
 def _subdomain(host: str, server_name: str, scheme: str) -> str:

@@ -51,7 +51,7 @@ def step(coroutine: t.Coroutine[t.Any, t.Any, T]) -> T:
     try:
         coroutine.send(None)
     except StopIteration as stop:
-        return t.cast(T, stop.value)
+        return stop.value  # type: ignore[no-any-return]
     coroutine.close()
     raise RuntimeError("A coroutine that was taken for sync code waited for something; this is a bug in carboy.")
 

@@ -137,7 +137,9 @@ class _AppCtxGlobals:
         return object.__repr__(self) if ctx is None else f"<flask.g of '{ctx.app.name}'>"
 
 
-def _reset(variable: ContextVar[t.Any], token: contextvars.Token[t.Any]) -> None:
+def _reset(variable: ContextVar[t.Any], token: contextvars.Token[t.Any] | None) -> None:
+    if token is None:
+        return
     try:
         variable.reset(token)
     except (ValueError, RuntimeError):
@@ -354,6 +356,23 @@ class RequestContext(AppContext):
 
     def leave(self) -> None:
         """Leave this context, for which no teardown function is registered."""
+        if len(self._cv_tokens) == 1 and _cv_request.get(None) is self and not appcontext_popped.receivers:
+            # PERF: the two methods below in one, for the ordinary case.
+            request_token, app_token = self._cv_tokens.pop()
+            try:
+                _cv_request.reset(request_token)
+                if app_token is not None:
+                    _cv_app.reset(app_token)
+            except (ValueError, RuntimeError):
+                _reset(_cv_request, request_token)
+                _reset(_cv_app, app_token)
+            request = self.request
+            attributes = request.__dict__
+            if "_input" in attributes or "files" in attributes or not request.closes_plainly:
+                request.close()
+            if "environ" in attributes:
+                request.environ["werkzeug.request"] = None
+            return
         app_token = self._leave_request()
         if app_token is not None:
             self._leave_app(app_token)

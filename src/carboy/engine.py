@@ -34,6 +34,7 @@ if t.TYPE_CHECKING:
     from .http import Request, Response
 
 T = t.TypeVar("T")
+W = t.TypeVar("W")
 
 
 # -- Finding the plan ------------------------------------------------------------
@@ -58,29 +59,32 @@ def plan_of(app: Carboy, request: Request) -> Plan:
     return profile.plans.get(id(rule)) or compile_plan(app, profile, rule)
 
 
-def match(app: Carboy, ctx: RequestContext, host: str | None, plain: bool = True) -> None:
+def match(app: Carboy, ctx: RequestContext, profile: Profile, host: str | None, plain: bool = True) -> Plan:
     """Set the request's rule and view arguments, or its routing exception.
 
     Args:
         host: The value of the ``Host`` header.
         plain: Whether this is no upgrade to WebSocket, which other rules match.
+
+    Returns:
+        The plan for the request.
     """
     request = ctx.request
     if request.routing_exception is not None:
-        return
-    profile = app._profile
-    router = None if profile is None else profile.router
+        return profile.unrouted
     try:
+        router = profile.router
         if router is not None and plain and type(ctx) is RequestContext:
             found = router.match(request.path, request.method)
             if found is not None:
                 trusted = app.config["TRUSTED_HOSTS"]
                 if trusted is not None:
                     request.trusted_hosts = trusted
+                    trusted = tuple(trusted)
                 if host:
-                    check_host(host, None if trusted is None else tuple(trusted))
+                    check_host(host, trusted)
                 request.url_rule, request.view_args = found
-                return
+                return profile.plans.get(id(found[0])) or compile_plan(app, profile, found[0])
         ctx.match_request()
     except HTTPException as e:
         request.routing_exception = e
@@ -88,28 +92,24 @@ def match(app: Carboy, ctx: RequestContext, host: str | None, plain: bool = True
         # A converter of Werkzeug's refused in its own way: an integer of more digits than Python converts.
         request.routing_exception = NotFound()
         request.routing_exception.__cause__ = e
+    return plan_of(app, request)
 
 
-def begin(app: Carboy, ctx: RequestContext, host: str | None, plain: bool = True) -> tuple[Plan, Exception | None]:
+def begin(
+    app: Carboy, ctx: RequestContext, profile: Profile, host: str | None, plain: bool = True
+) -> tuple[Plan, Exception | None]:
     """Enter the context, open the session, match; return the plan.
 
     An exception of user code (session interface, converter) is returned, to be
     raised where errors are handled.
     """
-    profile = app._profile
-    if profile is None or profile.version != app._version.number:
-        profile = profile_of(app)
     try:
         ctx.bind()
         if not profile.session_can_wait:
             ctx.open()
-        match(app, ctx, host, plain)
+        return match(app, ctx, profile, host, plain), None
     except Exception as e:
         return profile.unrouted, e
-    rule = ctx.request.url_rule
-    if rule is None:
-        return profile.unrouted, None
-    return profile.plans.get(id(rule)) or compile_plan(app, profile, rule), None
 
 
 # -- The request -------------------------------------------------------------------
@@ -120,14 +120,15 @@ async def handle(
     ctx: RequestContext,
     plan: Plan,
     inline: bool,
-    write: t.Callable[[Response, Request], T],
+    write: t.Callable[[Response, Request, W], T],
+    argument: W,
     failure: Exception | None = None,
 ) -> T:
     """Run a request whose context was entered; leave the context.
 
     Args:
         write: Turns the response into what the protocol sends, while the context
-            is still active.
+            is still active; called with the request and *argument* too.
         failure: Raised in place of dispatch.
 
     Returns:
@@ -146,11 +147,11 @@ async def handle(
             error = e
             response = await answer_error(app, ctx, plan, e, inline)
         try:
-            return write(response, ctx.request)
+            return write(response, ctx.request, argument)
         except Exception as e:
             # Nothing has been sent yet.
             error = e
-            return write(await answer_error(app, ctx, plan, e, inline), ctx.request)
+            return write(await answer_error(app, ctx, plan, e, inline), ctx.request, argument)
     except BaseException as e:
         error = e
         raise
@@ -177,12 +178,13 @@ async def dispatch(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -
     if not app._got_first_request:
         app._got_first_request = True
     request = ctx.request
-    overridden = plan.profile.overridden
+    profile = plan.profile
+    overridden = profile.overridden
     try:
         if request_started.receivers:
             request_started.send(app, _async_wrapper=app.ensure_sync)
         result = None
-        if plan.profile.as_in_flask:
+        if profile.as_in_flask:
             result = await _dispatch_as_in_flask(app, ctx, plan)
         else:
             if plan.preprocesses:
@@ -203,9 +205,19 @@ async def dispatch(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -
             result = await call_override(app, ctx, inline, e, "handle_user_exception", e)
         else:
             result = await respond_to(app, ctx, e, inline)
-    if "finalize_request" in overridden:
+    if overridden and "finalize_request" in overridden:
         response: Response = app._call_override("finalize_request", ctx, result)
         return response
+    if (
+        plan.ends_plainly
+        and "_session" not in ctx.__dict__
+        and "_after_request_functions" not in ctx.__dict__
+        and profile.version == app._version.number
+        and not request_finished.receivers
+        and not request.has_cookies()
+    ):
+        # PERF: nothing of what finalize looks for is there.
+        return to_response(app, result)
     return await finalize(app, ctx, plan, result, inline)
 
 

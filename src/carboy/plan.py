@@ -29,6 +29,7 @@ _DISPATCHERS = frozenset(
     "full_dispatch_request preprocess_request dispatch_request finalize_request process_response do_teardown_request"
     " do_teardown_appcontext ensure_sync async_to_sync".split()
 )
+_FINISHERS = frozenset({"finalize_request", "make_response", "process_response"})
 _TEARDOWNS = frozenset({"do_teardown_request", "do_teardown_appcontext"})
 
 
@@ -66,6 +67,7 @@ class Plan:
             all of it runs in one worker thread.
         stream_body: Whether the view reads the body as it arrives.
         preprocesses: Whether anything runs before the view.
+        ends_plainly: Whether nothing is registered to run after the view.
         tears_down: Whether anything runs when the context is left.
     """
 
@@ -78,6 +80,7 @@ class Plan:
     after: Steps
     teardown: Steps
     preprocesses: bool
+    ends_plainly: bool
     tears_down: bool
     on_loop: bool
     stream_body: bool
@@ -140,6 +143,7 @@ def _compile(
         after=after,
         teardown=teardown,
         preprocesses=bool(url_processors or before),
+        ends_plainly=profile.session_can_wait and not after and not _FINISHERS & profile.overridden.keys(),
         tears_down=bool(teardown or profile.teardown_appcontext or _TEARDOWNS & profile.overridden.keys()),
         on_loop=not profile.as_in_flask
         and (something_is_async or run == "loop" or (view is None and not something_is_sync)),

@@ -185,6 +185,27 @@ def test_works_without_flask_installed(tmp_path: Path) -> None:
     assert out == "3.1.3\n"
 
 
+def test_a_tool_that_watches_imports_sees_those_of_flask(tmp_path: Path) -> None:
+    out = script(
+        tmp_path,
+        """
+        import sys
+
+        class Watcher:
+            seen = []
+
+            def find_spec(self, name, path=None, target=None):
+                self.seen.append(name)
+
+        sys.meta_path.insert(0, Watcher())
+        import carboy
+        carboy.install_as_flask()
+        print({"flask", "flask.app", "flask.templating"} <= set(Watcher.seen))
+        """,
+    )
+    assert out == "True\n"
+
+
 CHILD = "import sys, flask; print(flask.__name__, flask.Flask.__module__, 'asyncio' in sys.modules)"
 
 

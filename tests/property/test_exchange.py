@@ -5,6 +5,7 @@ import io
 import json
 import string
 import uuid
+from itertools import pairwise
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -68,7 +69,7 @@ def make_app():
     @app.get("/headers")
     def headers():
         return [
-            dict(carboy.session),
+            len(carboy.session),
             len(request.cookies),
             len(request.accept_mimetypes),
             str(request.authorization),
@@ -152,7 +153,7 @@ def test_json(client, value):
 @given(body=st.binary(max_size=500), cuts=st.lists(st.integers(0, 500), max_size=8))
 def test_body_does_not_depend_on_how_it_is_cut(body, cuts):
     places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    parts = [body[start:end] for start, end in zip(places, places[1:], strict=False)]
+    parts = [body[start:end] for start, end in pairwise(places)]
 
     async def asgi(scope, receive, send):
         events = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
@@ -168,7 +169,7 @@ def test_body_does_not_depend_on_how_it_is_cut(body, cuts):
     assert client.post("/data", data=body).data == body
 
 
-@given(value=text.filter(lambda value: value.strip("/.") and "/" not in value))
+@given(value=st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), max_size=40))
 def test_path(client, value):
     assert client.get("/path/" + quote("x" + value)).json == {"text": "x" + value}
 
@@ -188,8 +189,7 @@ def test_header_of_the_answer_is_sent_as_it_is_or_refused(client, value):
 def test_cookie_round_trip(client, value):
     STORED["value"] = value
     client.get("/cookie")
-    # Werkzeug strips the white space around a value that it reads.
-    assert client.get("/cookies").json.get("a", "") == value.strip()
+    assert client.get("/cookies").json.get("a", "") == value
     client.delete_cookie("a")
 
 

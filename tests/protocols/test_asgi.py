@@ -12,14 +12,19 @@ def run(app, scope, *events, after=0):
     """Return what the linted application sends in answer to *events*, the last one held until it sent *after*."""
     sent = []
     incoming = list(events)
+    enough, never = asyncio.Event(), asyncio.Event()
 
     async def receive():
-        while not incoming or (len(incoming) == 1 and len(sent) < after):
-            await asyncio.sleep(0.001)
+        if len(incoming) == 1 and len(sent) < after:
+            await enough.wait()
+        if not incoming:
+            await never.wait()
         return incoming.pop(0)
 
     async def send(event):
         sent.append(event)
+        if len(sent) >= after:
+            enough.set()
 
     async def main():
         await asyncio.wait_for(lint_asgi(app)(scope, receive, send), 10)
@@ -165,11 +170,13 @@ def test_stream_that_waits_for_ever_ends_when_the_client_leaves(app):
 def test_cancelled_request_is_torn_down(app):
     """As servers do with what is still running when they stop."""
     calls = []
+    started = asyncio.Event()
     app.teardown_request(lambda error: calls.append(type(error).__name__))
 
     @app.get("/")
     async def index():
         calls.append("view")
+        started.set()
         await asyncio.sleep(60)
 
     async def main():
@@ -179,8 +186,7 @@ def test_cancelled_request_is_torn_down(app):
         async def send(event): ...
 
         task = asyncio.create_task(app(http_scope(), receive, send))
-        while not calls:
-            await asyncio.sleep(0.01)
+        await started.wait()
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()

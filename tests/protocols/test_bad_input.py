@@ -97,7 +97,7 @@ def test_many_query_fields(app, exchange, add):
 @pytest.mark.parametrize("digits", ["9" * 5_000, "-" + "9" * 5_000, "0" * 5_000 + "1", "٣" * 5_000])
 def test_huge_integer_in_the_path(app, exchange, add, digits):
     add(lambda number: str(number), "/<int(signed=True):number>")
-    answer = exchange(path="/".encode() + digits.encode())
+    answer = exchange(path=b"/" + digits.encode())
     assert answer.status == 404
 
 
@@ -114,7 +114,8 @@ def test_huge_integer_in_the_query(app, exchange, add):
 
 def test_strange_cookies(app, exchange, add):
     add(lambda: {"session": dict(carboy.session), "n": len(request.cookies)})
-    for value in (b"session=", b"session=a.b.c", b"session=\xff\xfe", b"=;;;=", b"a=" + b"x" * 100_000, b"session=" + b"." * 10_000):
+    long = [b"a=" + b"x" * 100_000, b"session=" + b"." * 10_000]
+    for value in [b"session=", b"session=a.b.c", b"session=\xff\xfe", b"=;;;=", *long]:
         assert exchange(headers=[(b"cookie", value)]).status < 500
 
 

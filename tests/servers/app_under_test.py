@@ -13,6 +13,7 @@ from carboy import request
 
 app = carboy.Flask(__name__, static_folder=os.environ["CARBOY_TEST_STATIC"], static_url_path="/static")
 app.secret_key = "for tests only"
+app.config["MAX_CONTENT_LENGTH"] = 8_000_000
 
 
 def record(line):
@@ -34,6 +35,11 @@ def index():
 async def async_index():
     await asyncio.sleep(0)
     return "Hello!"
+
+
+@app.get("/name")
+def name():
+    return request.host
 
 
 @app.post("/json")

@@ -42,7 +42,8 @@ def test_upload_of_5_mb(server):
     content = bytes(range(256)) * (5 * 4096)
     body = (
         b'--limit\r\nContent-Disposition: form-data; name="field"\r\n\r\nvalue\r\n'
-        b'--limit\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n' + content + b"\r\n--limit--\r\n"
+        b'--limit\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
+        b"%s\r\n--limit--\r\n" % content
     )
     answer = server.request("POST", "/upload", body, {"Content-Type": "multipart/form-data; boundary=limit"})
     assert json.loads(answer[2]) == {

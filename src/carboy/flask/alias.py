@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pkgutil import walk_packages
 from types import ModuleType
 
@@ -74,10 +74,12 @@ def install() -> None:
         finder.modules.update(_import_all())
     _refuse_the_real_flask()
     os.environ[SWITCH] = "1"
-    if finder in sys.meta_path:
-        sys.meta_path.remove(finder)
-    sys.meta_path.insert(0, finder)
-    sys.modules.update(finder.modules)
+    if finder not in sys.meta_path:
+        # Before what looks into folders, but behind what only watches: tracing tools patch Flask as it is imported.
+        sys.meta_path.insert(sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else 0, finder)
+    for name in finder.modules:
+        import_module(name)
+    _refuse_the_real_flask()
 
 
 def _import_all() -> dict[str, ModuleType]:

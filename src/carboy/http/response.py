@@ -9,7 +9,6 @@ import typing as t
 
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest
-from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.utils import get_content_type
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -20,9 +19,13 @@ from ..lazy import lazy
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-STATUS_LINES = {code: (f"{code} {phrase.upper()}", code) for code, phrase in HTTP_STATUS_CODES.items()}
+    from .request import Request
 
-_content_type = functools.lru_cache(maxsize=256)(get_content_type)
+
+@functools.lru_cache(maxsize=256)
+def _type_header(mimetype: str) -> tuple[str, str]:
+    return "Content-Type", get_content_type(mimetype, "utf-8")
+
 
 _SAFE_NAMES = frozenset(("Content-Type", "Content-Length"))
 _BODILESS = frozenset((204, 304))
@@ -92,6 +95,11 @@ class Response(WerkzeugResponse):
 
     direct_passthrough = False
 
+    # What Werkzeug sets on each response, for those that are made without it.
+    _status = "200 OK"
+    _status_code = 200
+    _made: tuple[tuple[str, str], tuple[str, str], bytes] | None = None
+
     # Whether a subclass left alone what the short way through __init__ and wire() replaces.
     _builds_plainly = True
     _writes_plainly = True
@@ -102,9 +110,11 @@ class Response(WerkzeugResponse):
         def inherits(*names: str) -> bool:
             return all(getattr(cls, name) is getattr(Response, name) for name in names)
 
-        cls._builds_plainly = inherits(
-            "set_data", "status", "status_code", "_clean_status", "data"
-        ) and "automatically_set_content_length" not in vars(cls)
+        cls._builds_plainly = (
+            inherits("set_data", "status", "status_code", "_clean_status", "data", "default_status")
+            and cls.automatically_set_content_length
+            and cls.default_mimetype is not None
+        )
         cls._writes_plainly = not cls.autocorrect_location_header and inherits(
             "__call__",
             "get_wsgi_response",
@@ -126,37 +136,25 @@ class Response(WerkzeugResponse):
         content_type: str | None = None,
         direct_passthrough: bool = False,
     ) -> None:
-        if headers is not None or not self._builds_plainly or (status is not None and status not in STATUS_LINES):
-            if headers and not isinstance(headers, Headers):
-                headers = ResponseHeaders(headers)
-            elif headers is None:
-                headers = ResponseHeaders()
-            super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
-            return
-        # PERF: what Werkzeug's __init__ does for no headers and a known status (plain_text: 5.5 µs -> 1 µs).
-        if content_type is None:
-            mimetype = mimetype or self.default_mimetype
-            if mimetype is not None:
-                content_type = _content_type(mimetype, "utf-8")
-        headers = self.headers = _new_headers(ResponseHeaders)
-        entries: list[tuple[str, str]]
-        entries = headers._list = []
-        if content_type is not None:
-            entries.append(("Content-Type", content_type))
-        if status is None:
-            status = self.default_status
-        self._status, self._status_code = STATUS_LINES.get(status) or self._clean_status(status)
-        if direct_passthrough:
-            self.direct_passthrough = True
-        if response is None:
-            self.response = []
-        elif isinstance(response, (str, bytes, bytearray)):
-            body = response.encode() if isinstance(response, str) else bytes(response)
+        # PERF: the common response, made without Werkzeug's checks of what cannot be wrong here.
+        if (
+            headers is status is content_type is None
+            and self._builds_plainly
+            and not direct_passthrough
+            and isinstance(response, (str, bytes))
+        ):
+            body = response.encode() if isinstance(response, str) else response
+            type_header = _type_header(mimetype or self.default_mimetype)
+            length_header = ("Content-Length", str(len(body)))
+            self.headers = _new_headers(ResponseHeaders)
+            self.headers._list = [type_header, length_header]
             self.response = [body]
-            if self.automatically_set_content_length:
-                entries.append(("Content-Length", str(len(body))))
-        else:
-            self.response = response
+            self._made = (type_header, length_header, body)
+            return
+        self.direct_passthrough = direct_passthrough
+        if not isinstance(headers, Headers):
+            headers = ResponseHeaders(headers)
+        super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
 
     @lazy
     def _on_close(self) -> list[t.Callable[[], t.Any]]:
@@ -181,25 +179,40 @@ class Response(WerkzeugResponse):
                 raise InvalidHeader("Set-Cookie")
         super().set_cookie(key, value, *args, **kwargs)
 
-    def wire(self, method: str, environ: t.Callable[[], WSGIEnvironment]) -> Wire:  # noqa: C901 - PERF: no calls
+    def wire(self, request: Request) -> Wire:  # noqa: C901 - PERF: no calls
         """Return the response in the form that protocols write.
 
         Args:
-            method: The request's method; an answer to ``HEAD`` has no body.
-            environ: Returns the request's environ, where one is needed.
+            request: What it answers; an answer to ``HEAD`` has no body.
 
         Raises:
             InvalidHeader: A header has a character that must not be sent.
+            ValueError: The status is not that of a final response.
         """
         if not self._writes_plainly:
-            return wire_from_wsgi(self, environ())
+            return wire_from_wsgi(self, request.environ)
+        made = self._made
+        if made is not None and "_status" not in self.__dict__ and "_on_close" not in self.__dict__:
+            # PERF: as it was made, it needs no look at its headers.
+            headers = self.headers._list
+            body = self.response
+            if (
+                len(headers) == 2
+                and headers[0] is made[0]
+                and headers[1] is made[1]
+                and type(body) is list
+                and len(body) == 1
+                and body[0] is made[2]
+                and made[0][1].isprintable()
+            ):
+                return "200 OK", 200, headers.copy(), [] if request.method == "HEAD" else body, None
         code = self._status_code
         if not self._status.isprintable():
             raise InvalidHeader("status")
         if not 200 <= code <= 999:
             # Servers answer such a status in ways from nothing at all to dying of it.
             raise ValueError(f"{self._status!r} is not the status of a final response (RFC 9110 section 15).")
-        headers: list[tuple[str, str]] = self.headers._list.copy()
+        headers = self.headers._list.copy()
         has_length = False
         for name, value in headers:
             if name in _SAFE_NAMES:
@@ -209,17 +222,17 @@ class Response(WerkzeugResponse):
             elif not _may_be_sent(name, value):
                 raise InvalidHeader(name)
             elif name.lower() in _SPECIAL:
-                return self._wire_with_special_headers(method)
+                return self._wire_with_special_headers(request.method)
         body = self.response
         if type(body) is not list or code in _BODILESS:
-            return self._wire_with_special_headers(method)
+            return self._wire_with_special_headers(request.method)
         for item in body:
             if type(item) is not bytes:
                 body = [item.encode() if isinstance(item, str) else bytes(item) for item in body]
                 break
         if not has_length and self.automatically_set_content_length:
             headers.append(("Content-Length", str(sum(map(len, body)))))
-        if method == "HEAD":
+        if request.method == "HEAD":
             body = []
         return self._status, code, headers, body, self.close if self.__dict__.get("_on_close") else None
 

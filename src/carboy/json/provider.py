@@ -173,6 +173,6 @@ class DefaultJSONProvider(JSONProvider):
         """
         # PERF: the usual call, with one value, is told apart here.
         obj = args[0] if len(args) == 1 and not kwargs else self._prepare_response_obj(args, kwargs)
-        compact = not self._app.debug if self.compact is None else self.compact
+        compact = not self._app.config["DEBUG"] if self.compact is None else self.compact
         body = self.dumps(obj, separators=(",", ":")) if compact else self.dumps(obj, indent=2)
         return self._app.response_class(body + "\n", mimetype=self.mimetype)

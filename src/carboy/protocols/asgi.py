@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import io
+import sys
 import typing as t
 from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import BadRequest, ClientDisconnected
+
+from . import lifespan, loop
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
@@ -24,9 +27,7 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
     if kind == "http":
         await _http(app, scope, receive, send)
     elif kind == "lifespan":
-        from .lifespan import serve as serve_lifespan
-
-        await serve_lifespan(receive, send)
+        await lifespan.serve(receive, send)
     elif kind == "websocket":
         # Refused before it is accepted: answered with 403 (ASGI, "Close - send event").
         await receive()
@@ -36,8 +37,6 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
 
 
 async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None:
-    from . import loop
-
     headers = _headers(scope["headers"])
     host = headers.get(b"host")
     method: str = scope["method"]
@@ -77,7 +76,8 @@ async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
     )
     if type(body) is list:
         await send({"type": "http.response.body", "body": body[0] if len(body) == 1 else b"".join(body)})
-        await loop.run_close(close, context)
+        if close is not None:
+            await loop.run_close(close, context)
         return
 
     async def send_piece(piece: bytes) -> None:
@@ -179,8 +179,6 @@ def add_headers(environ: dict[str, t.Any], headers: t.Iterable[tuple[str, str]])
 
 def add_wsgi_keys(environ: dict[str, t.Any], scheme: str, request: Request) -> None:
     """Add the keys that PEP 3333 requires."""
-    import sys
-
     environ["wsgi.version"] = (1, 0)
     environ["wsgi.url_scheme"] = scheme
     environ["wsgi.input"] = request._input if request._input is not None else io.BytesIO()

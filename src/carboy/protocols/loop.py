@@ -22,6 +22,7 @@ from ..http.response import Wire, wire_from_wsgi
 if t.TYPE_CHECKING:
     from ..app import Carboy
     from ..http import Request, Response
+    from ..plan import Plan, Profile
 
 MEMORY_LIMIT = 1024 * 1024
 """Bytes of a body that are kept in memory; what is larger goes to a temporary file."""
@@ -30,19 +31,19 @@ Answer = tuple[Wire, Context | None]
 """A response to send, and the copy of the context variables that its body is made in."""
 
 
-def _write(response: Response, request: Request) -> Wire:
-    return response.wire(request.method, lambda: request.environ)
+def _write(response: Response, request: Request, context: Context | None) -> Answer:
+    return response.wire(request), context
 
 
-async def answer(
+def answer(
     app: Carboy,
     request: Request,
     host: str | None,
     plain: bool,
     chunks: t.AsyncIterator[bytes] | None,
     length: int | None,
-) -> Answer:
-    """Run *request* and return what to send.
+) -> t.Awaitable[Answer]:
+    """Run *request*; await the result to have what to send.
 
     Args:
         host: The value of the ``Host`` header.
@@ -54,23 +55,56 @@ async def answer(
     profile = engine.profile_of(app)
     overridden = profile.overridden
     if "wsgi_app" in overridden:
-        return await _answer_through_wsgi(app, request, chunks, length)
+        return _answer_through_wsgi(app, request, chunks, length)
     if "request_context" in overridden:
         ctx = app.request_context(request.environ)
     else:
         ctx = RequestContext(app, request=request)
-    if profile.session_can_wait:
-        plan, failure = engine.begin(app, ctx, host, plain)
-    else:
-        # A session interface of the user's own may block; its session is there before the URL is matched.
-        try:
-            ctx.bind()
-            await run_in_thread(ctx.open)
-            engine.match(app, ctx, host, plain)
-        except Exception as e:
-            plan, failure = engine.profile_of(app).unrouted, e
-        else:
-            plan, failure = engine.plan_of(app, ctx.request), None
+    if not profile.session_can_wait:
+        return _answer_with_session(app, ctx, profile, host, plain, chunks, length)
+    plan, failure = engine.begin(app, ctx, profile, host, plain)
+    if plan.stream_body or chunks is not None:
+        return _answer_with_body(app, ctx, plan, failure, chunks, length)
+    return _run(app, ctx, plan, failure)
+
+
+def _run(app: Carboy, ctx: RequestContext, plan: Plan, failure: Exception | None) -> t.Awaitable[Answer]:
+    if plan.on_loop:
+        return engine.handle(app, ctx, plan, False, _write, None, failure)
+    context = ctx.unbind_copy()
+    return run_in_context(context, step, engine.handle(app, ctx, plan, True, _write, context, failure))
+
+
+async def _answer_with_session(
+    app: Carboy,
+    ctx: RequestContext,
+    profile: Profile,
+    host: str | None,
+    plain: bool,
+    chunks: t.AsyncIterator[bytes] | None,
+    length: int | None,
+) -> Answer:
+    """Open the session of a user's own interface, which may block, before the URL is matched."""
+    failure: Exception | None = None
+    try:
+        ctx.bind()
+        await run_in_thread(ctx.open)
+        plan = engine.match(app, ctx, profile, host, plain)
+    except Exception as e:
+        plan, failure = profile.unrouted, e
+    return await _answer_with_body(app, ctx, plan, failure, chunks, length)
+
+
+async def _answer_with_body(
+    app: Carboy,
+    ctx: RequestContext,
+    plan: Plan,
+    failure: Exception | None,
+    chunks: t.AsyncIterator[bytes] | None,
+    length: int | None,
+) -> Answer:
+    """Receive the body, or let the view receive it, and run the plan."""
+    request = ctx.request
     if plan.stream_body:
         request.set_input(LoopBody(request, chunks, length))
     elif chunks is not None and request.routing_exception is None and failure is None:
@@ -79,10 +113,7 @@ async def answer(
         except ClientDisconnected as e:
             # The view is not called, but what was set up is torn down.
             request.routing_exception = e
-    if plan.on_loop:
-        return await engine.handle(app, ctx, plan, False, _write, failure), None
-    context = ctx.unbind_copy()
-    return await run_in_context(context, step, engine.handle(app, ctx, plan, True, _write, failure)), context
+    return await _run(app, ctx, plan, failure)
 
 
 async def _answer_through_wsgi(

@@ -7,6 +7,9 @@ import typing as t
 
 from werkzeug.exceptions import BadRequest, ClientDisconnected
 
+from . import loop
+from .asgi import add_headers, add_wsgi_keys
+
 if t.TYPE_CHECKING:
     from ..app import Carboy
     from ..http import Request
@@ -18,30 +21,32 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
         # A WebSocket, refused before it is accepted.
         protocol.close(403)
         return
-    from . import loop
-
-    get_header = scope.headers.get
+    incoming = scope.headers
+    get_header = incoming.get
     method: str = scope.method
+    path: str = scope.path
     request = app.request_class.from_connection(
-        method, scope.path, scope.query_string.encode("latin1"), functools.partial(make_environ, scope), get_header
+        method, path, scope.query_string.encode("latin1"), functools.partial(make_environ, scope), get_header
     )
-    announced = get_header("content-length")
-    length = int(announced) if announced is not None and announced.isdigit() else None
-    if "\ufffd" in scope.path:
+    if not path.isascii() and "\ufffd" in path:
         # The server has put it for what it could not decode, and does not tell the path as it came.
         request.routing_exception = BadRequest("The path is not valid UTF-8.")
-    if length is None:
-        # HTTP/2 has no chunks: a body of unknown length is not announced.
-        unannounced = scope.http_version[0] == "2" and method not in ("GET", "HEAD")
-        has_body = unannounced or "transfer-encoding" in scope.headers
+    length: int | None = None
+    if "content-length" in incoming:
+        announced = get_header("content-length")
+        length = int(announced) if announced.isdigit() else None
+        has_body = length != 0
     else:
-        has_body = length > 0
-    hosts = scope.headers.get_all("host")
+        # HTTP/2 has no chunks: a body of unknown length is not announced.
+        has_body = "transfer-encoding" in incoming or (
+            method not in ("GET", "HEAD") and scope.http_version[0] == "2"
+        )
+    hosts = incoming.get_all("host")
     (_, status, headers, body, close), context = await loop.answer(
         app,
         request,
-        ",".join(hosts) if hosts else scope.authority,
-        "upgrade" not in scope.headers,
+        (hosts[0] if len(hosts) == 1 else ",".join(hosts)) if hosts else scope.authority,
+        "upgrade" not in incoming,
         _Chunks(protocol, length) if has_body else None,
         length,
     )
@@ -50,7 +55,8 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
             protocol.response_empty(status, headers)
         else:
             protocol.response_bytes(status, headers, body[0] if len(body) == 1 else b"".join(body))
-        await loop.run_close(close, context)
+        if close is not None:
+            await loop.run_close(close, context)
         return
     transport = protocol.response_stream(status, headers)
     await loop.stream(body, close, context, functools.partial(_send, transport), protocol.client_disconnect)
@@ -95,8 +101,6 @@ class _Chunks:
 
 def make_environ(scope: t.Any, request: Request) -> dict[str, t.Any]:
     """Return the WSGI environ (PEP 3333) that says what *scope* says."""
-    from .asgi import add_headers, add_wsgi_keys
-
     host, _, port = scope.server.rpartition(":")
     client, _, client_port = scope.client.rpartition(":")
     environ: dict[str, t.Any] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import typing as t
 from contextvars import copy_context
 
@@ -22,17 +21,19 @@ if t.TYPE_CHECKING:
 
 def serve(app: Carboy, environ: WSGIEnvironment, start_response: StartResponse) -> t.Iterable[bytes]:
     """Serve one request; return the body."""
-    overridden = engine.profile_of(app).overridden
-    ctx = app.request_context(environ) if "request_context" in overridden else RequestContext(app, environ)
-    plan, failure = engine.begin(app, ctx, environ.get("HTTP_HOST"), "HTTP_UPGRADE" not in environ)
-    write = functools.partial(_write, start_response)
+    profile = engine.profile_of(app)
+    if "request_context" in profile.overridden:
+        ctx = app.request_context(environ)
+    else:
+        ctx = RequestContext(app, environ)
+    plan, failure = engine.begin(app, ctx, profile, environ.get("HTTP_HOST"), "HTTP_UPGRADE" not in environ)
     if plan.stream_body:
         ctx.request.set_input(WSGIBody(ctx.request, environ))
-    return step(engine.handle(app, ctx, plan, True, write, failure))
+    return step(engine.handle(app, ctx, plan, True, _write, start_response, failure))
 
 
-def _write(start_response: StartResponse, response: Response, request: Request) -> t.Iterable[bytes]:
-    status, _, headers, body, close = response.wire(request.method, lambda: request.environ)
+def _write(response: Response, request: Request, start_response: StartResponse) -> t.Iterable[bytes]:
+    status, _, headers, body, close = response.wire(request)
     start_response(status, headers)
     if type(body) is list:
         return body if close is None else ClosingBody(iter(body), close)

@@ -199,9 +199,7 @@ class FlaskClient(Client):
             environ["werkzeug.debug.preserve_context"] = self._new_contexts.append
         return environ
 
-    def run_wsgi_app(
-        self, environ: WSGIEnvironment, buffered: bool = False
-    ) -> tuple[Iterable[bytes], str, Headers]:
+    def run_wsgi_app(self, environ: WSGIEnvironment, buffered: bool = False) -> tuple[Iterable[bytes], str, Headers]:
         """Make one request, cookies included, over the client's protocol."""
         self._add_cookies_to_wsgi(environ)
         if self.preserve_context and self.protocol != "wsgi":

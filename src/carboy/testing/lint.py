@@ -28,7 +28,6 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-zA-Z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-
 class ConformanceError(AssertionError):
     """The application broke a rule of the protocol that it was called with."""
 
@@ -412,9 +411,7 @@ class _RSGIHttp(_Watch):
         self.respond("response_file", status, headers, self.file_size(file))
         self.protocol.response_file(status, headers, file)
 
-    def response_file_range(
-        self, status: int, headers: list[tuple[str, str]], file: str, start: int, end: int
-    ) -> None:
+    def response_file_range(self, status: int, headers: list[tuple[str, str]], file: str, start: int, end: int) -> None:
         size = self.file_size(file)
         self.require(type(start) is int and type(end) is int, f"the range {start!r}, {end!r} is not of ints")
         self.require(0 <= start <= end <= size, f"the range {start}, {end} is not inside the file of {size} bytes")

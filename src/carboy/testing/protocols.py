@@ -13,7 +13,7 @@ import os
 import queue
 import threading
 import typing as t
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextvars import Context
 from functools import cache
 from http import HTTPStatus
@@ -47,7 +47,7 @@ def asgi_as_wsgi(app: ASGIApplication) -> WSGIApplication:
         exchange = _Exchange(environ)
         scope = _asgi_scope(environ)
         connection = _ASGIConnection(exchange)
-        return exchange.run(_awaited(app(scope, connection.receive, connection.send)), start_response)
+        return exchange.run(_call(app, scope, connection.receive, connection.send), start_response)
 
     return wsgi
 
@@ -62,13 +62,13 @@ def rsgi_as_wsgi(app: RSGIApplication) -> WSGIApplication:
 
     def wsgi(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         exchange = _Exchange(environ)
-        return exchange.run(_awaited(app(RSGIScope(environ), RSGIProtocol(exchange))), start_response)
+        return exchange.run(_call(app, RSGIScope(environ), RSGIProtocol(exchange)), start_response)
 
     return wsgi
 
 
-async def _awaited(result: Awaitable[None]) -> None:
-    await result
+async def _call(app: Callable[..., Awaitable[None]], *args: t.Any) -> None:
+    await app(*args)
 
 
 @cache
@@ -88,6 +88,8 @@ def event_loop() -> asyncio.AbstractEventLoop:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def close() -> None:
+        if not thread.is_alive():
+            return
         asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(LEAVE_TIMEOUT)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(LEAVE_TIMEOUT)
@@ -95,6 +97,11 @@ def event_loop() -> asyncio.AbstractEventLoop:
 
     atexit.register(close)
     return loop
+
+
+if hasattr(os, "register_at_fork"):
+    # Threads do not survive a fork.
+    os.register_at_fork(after_in_child=event_loop.cache_clear)
 
 
 class ClientLeft(ConnectionError):
@@ -178,6 +185,9 @@ class _Exchange:
     def run(self, coroutine: Coroutine[t.Any, t.Any, None], start_response: StartResponse) -> _Body:
         import asyncio
 
+        if asyncio._get_running_loop() is self.loop:
+            coroutine.close()
+            raise RuntimeError("A test client cannot wait for a request where it has to be run: on its own event loop.")
         # In a context of its own, as a server's task has: nothing that the caller has active is active there.
         task = Context().run(asyncio.run_coroutine_threadsafe, coroutine, self.loop)
         task.add_done_callback(lambda _: self.output.put(None))
@@ -439,9 +449,7 @@ class RSGIProtocol:
     def response_file(self, status: int, headers: list[tuple[str, str]], file: str) -> None:
         self.response_file_range(status, headers, file, 0, os.path.getsize(file))
 
-    def response_file_range(
-        self, status: int, headers: list[tuple[str, str]], file: str, start: int, end: int
-    ) -> None:
+    def response_file_range(self, status: int, headers: list[tuple[str, str]], file: str, start: int, end: int) -> None:
         """Send the bytes of a file from *start* up to, not including, *end*."""
         with open(file, "rb") as stream:
             stream.seek(start)

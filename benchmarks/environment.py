@@ -17,7 +17,7 @@ VENV = ROOT / ".cache" / "benchmarks" / f"venv-{sys.version_info.major}.{sys.ver
 PYTHON = VENV / "bin" / "python"
 
 # Flask brings all that carboy needs; carboy itself is taken from the source tree.
-PEERS = ["flask==3.1.3", "starlette==1.3.1", "granian==2.8.7", "uvicorn==0.54.0", "httptools==0.8.0", "uvloop==0.23.0"]
+PEERS = ["flask==3.1.3", "starlette==1.10.0", "granian==2.8.7", "uvicorn==0.54.0", "httptools==0.9.0", "uvloop==0.23.0"]
 
 
 def prepare() -> None:
@@ -31,9 +31,13 @@ def prepare() -> None:
 
 
 def variables() -> dict[str, str]:
-    """Return the environment variables for a process that imports carboy and the benchmark's applications."""
+    """Return the environment variables for a process that imports carboy and the benchmark's applications.
+
+    Bytecode is written, so that carboy starts as it does when installed.
+    """
     paths = [str(ROOT / "src"), str(ROOT / "benchmarks" / "apps")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}
 
 
 def describe() -> dict[str, t.Any]:

@@ -12,5 +12,11 @@ myst_heading_anchors = 3
 nitpicky = True
 
 html_theme = "alabaster"
-html_theme_options = {"description": "Flask's public contract on a new engine.", "fixed_sidebar": True}
+html_theme_options = {
+    "description": "Flask's public contract on a new engine.",
+    "fixed_sidebar": True,
+    "font_family": "system-ui, sans-serif",
+    "page_width": "72rem",
+    "body_max_width": "56rem",
+}
 html_title = "carboy"

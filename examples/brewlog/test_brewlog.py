@@ -34,7 +34,7 @@ def app(new_instance: Path, tmp_path: Path) -> Carboy:
 
 @pytest.fixture(params=["wsgi", "asgi", "rsgi"])
 def client(app: Carboy, request: pytest.FixtureRequest) -> FlaskClient:
-    return app.test_client(protocol=request.param)
+    return app.test_client(protocol=request.param, lint=True)
 
 
 def send(client: FlaskClient, path: str, data: dict[str, Any], page: str = "/auth/login") -> Any:

@@ -173,7 +173,9 @@ async def handle(
             ctx.leave()
 
 
-async def dispatch(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -> Response:
+async def dispatch(  # noqa: C901 - PERF: the ordinary case without further coroutines
+    app: Carboy, ctx: RequestContext, plan: Plan, inline: bool
+) -> Response:
     """Run hooks, view and error handlers; return the response."""
     if not app._got_first_request:
         app._got_first_request = True

@@ -102,11 +102,7 @@ class Router:
         parts = path.split("/")
         node, at, values = _descend(self._root, parts)
         try:
-            if at == len(parts):
-                leaf = _pick(node.rules, method)
-                found = None if leaf is None else (leaf, values)
-            else:
-                found = _walk(node, parts, at, values, method)
+            found = _walk(node, parts, at, values, method)
             if found is None:
                 return None
             leaf, values = found

@@ -86,7 +86,7 @@ def time_imports() -> dict[str, dict[str, float]]:
     # The first of each warms the disk cache and writes bytecode; it is not counted.
     for _ in range(STARTS + 1):
         for name, statement in IMPORTS.items():
-            command = [environment.PYTHON, "-c", report.format(statement)]
+            command = [str(environment.PYTHON), "-c", report.format(statement)]
             out = subprocess.run(command, env=environment.variables(), check=True, capture_output=True).stdout
             seen[name].append([float(value) for value in out.split()])
     return {
@@ -100,7 +100,7 @@ def time_imports() -> dict[str, dict[str, float]]:
 
 def measure() -> dict[str, t.Any]:
     """Return all that is measured here."""
-    command = [environment.PYTHON, __file__, "--calls"]
+    command = [str(environment.PYTHON), __file__, "--calls"]
     out = subprocess.run(command, env=environment.variables(), check=True, capture_output=True).stdout
     return {"calls_us": json.loads(out), "imports": time_imports()}
 

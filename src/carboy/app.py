@@ -214,6 +214,7 @@ class Carboy(Registry):
             await t.cast(Carboy, this()).asgi_app(scope, receive, send)
 
         self.__dict__["__call__"] = asgi_app
+        _accept_asgi_calls(type(self))
 
         if self.has_static_folder:
             if bool(static_host) != host_matching:
@@ -258,6 +259,8 @@ class Carboy(Registry):
                 overridden[name] = _takes_context(method, skip=1)
             elif getattr(method, "__func__", None) is not original:
                 overridden[name] = _takes_context(method, skip=0)
+        if hasattr(type(self).__call__, "wsgi_only"):
+            overridden["__call__"] = False
         return overridden
 
     def is_overridden(self, name: str) -> bool:
@@ -958,6 +961,25 @@ def _subdomain(host: str, server_name: str, scheme: str) -> str:
     return "<invalid>"
 
 
+def _accept_asgi_calls(cls: type[Carboy]) -> None:
+    """Let ASGI servers call an application whose ``__call__`` was replaced by one for WSGI.
+
+    Subclasses do that, and tracing tools to the class itself (Sentry). The request then goes through it, as through
+    a wrapped ``wsgi_app``.
+    """
+    call = cls.__call__
+    if call is _CALL or len(inspect.signature(call).parameters) != 3:
+        return
+
+    @functools.wraps(call)
+    def wsgi_or_asgi(self: Carboy, first: t.Any, second: t.Any, third: t.Any = None) -> t.Any:
+        return call(self, first, second) if third is None else self.asgi_app(first, second, third)
+
+    wsgi_or_asgi.wsgi_only = True  # type: ignore[attr-defined]
+    wsgi_or_asgi.__signature__ = inspect.signature(_CALL)  # type: ignore[attr-defined]
+    cls.__call__ = wsgi_or_asgi  # type: ignore[method-assign]
+
+
 def _takes_context(method: t.Callable[..., t.Any], skip: int) -> bool:
     try:
         parameters = list(inspect.signature(method).parameters.values())[skip:]
@@ -974,6 +996,7 @@ def _takes_context(method: t.Callable[..., t.Any], skip: int) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, AppContext)
 
 
+_CALL = Carboy.__call__
 _ORIGINALS = {
     name: getattr(Carboy, name)
     for name in (

@@ -59,20 +59,33 @@ def plan_of(app: Carboy, request: Request) -> Plan:
     return profile.plans.get(id(rule)) or compile_plan(app, profile, rule)
 
 
-def match(app: Carboy, ctx: RequestContext, profile: Profile, host: str | None, plain: bool = True) -> Plan:
-    """Set the request's rule and view arguments, or its routing exception.
+def begin(
+    app: Carboy,
+    ctx: RequestContext,
+    profile: Profile,
+    host: str | None,
+    plain: bool = True,
+    entered: bool = False,
+) -> tuple[Plan, Exception | None]:
+    """Enter the context, open the session, match the URL; return the plan.
+
+    What the matching raises for the client to see is kept as the request's
+    ``routing_exception``. An exception of user code (session interface,
+    converter) is returned, to be raised where errors are handled.
 
     Args:
         host: The value of the ``Host`` header.
         plain: Whether this is no upgrade to WebSocket, which other rules match.
-
-    Returns:
-        The plan for the request.
+        entered: Whether the context is entered and the session opened already.
     """
     request = ctx.request
-    if request.routing_exception is not None:
-        return profile.unrouted
     try:
+        if not entered:
+            ctx.bind()
+            if not profile.session_can_wait:
+                ctx.open()
+        if request.routing_exception is not None:
+            return profile.unrouted, None
         router = profile.router
         if router is not None and plain and type(ctx) is RequestContext:
             found = router.match(request.path, request.method)
@@ -83,8 +96,9 @@ def match(app: Carboy, ctx: RequestContext, profile: Profile, host: str | None, 
                     trusted = tuple(trusted)
                 if host:
                     check_host(host, trusted)
-                request.url_rule, request.view_args = found
-                return profile.plans.get(id(found[0])) or compile_plan(app, profile, found[0])
+                rule, request.view_args = found
+                request.url_rule = rule
+                return profile.plans.get(id(rule)) or compile_plan(app, profile, rule), None
         ctx.match_request()
     except HTTPException as e:
         request.routing_exception = e
@@ -92,24 +106,9 @@ def match(app: Carboy, ctx: RequestContext, profile: Profile, host: str | None, 
         # A converter of Werkzeug's refused in its own way: an integer of more digits than Python converts.
         request.routing_exception = NotFound()
         request.routing_exception.__cause__ = e
-    return plan_of(app, request)
-
-
-def begin(
-    app: Carboy, ctx: RequestContext, profile: Profile, host: str | None, plain: bool = True
-) -> tuple[Plan, Exception | None]:
-    """Enter the context, open the session, match; return the plan.
-
-    An exception of user code (session interface, converter) is returned, to be
-    raised where errors are handled.
-    """
-    try:
-        ctx.bind()
-        if not profile.session_can_wait:
-            ctx.open()
-        return match(app, ctx, profile, host, plain), None
     except Exception as e:
         return profile.unrouted, e
+    return plan_of(app, request), None
 
 
 # -- The request -------------------------------------------------------------------
@@ -135,11 +134,41 @@ async def handle(
         What *write* returned.
     """
     error: BaseException | None = None
+    request = ctx.request
     try:
         try:
             if failure is not None:
                 raise failure
-            if plan.profile.as_in_flask and "full_dispatch_request" in plan.profile.overridden:
+            if (
+                plan.only_calls_view
+                and app._got_first_request
+                and request.routing_exception is None
+                and request.method != "OPTIONS"
+                and not request_started.receivers
+            ):
+                # PERF: what dispatch comes down to, here without its coroutine.
+                try:
+                    view: t.Any = plan.view
+                    if not plan.view_is_async:
+                        if inline or plan.view_may_run_on_loop:
+                            result = view(**request.view_args)  # type: ignore[arg-type]
+                        else:
+                            result = await run_in_thread(view, **request.view_args)  # type: ignore[arg-type]
+                    elif inline:
+                        result = app.ensure_sync(view)(**request.view_args)  # type: ignore[arg-type]
+                    else:
+                        result = await view(**request.view_args)  # type: ignore[arg-type]
+                except Exception as e:
+                    result = await answer_user_error(app, ctx, plan, e, inline)
+                response = await finalize(app, ctx, plan, result, inline) if (
+                    not plan.ends_plainly
+                    or "_session" in ctx.__dict__
+                    or "_after_request_functions" in ctx.__dict__
+                    or plan.profile.version != app._version.number
+                    or request_finished.receivers
+                    or request.has_cookies()
+                ) else to_response(app, result)  # fmt: skip
+            elif plan.profile.as_in_flask and "full_dispatch_request" in plan.profile.overridden:
                 response = app._call_override("full_dispatch_request", ctx)
             else:
                 response = await dispatch(app, ctx, plan, inline)
@@ -147,18 +176,18 @@ async def handle(
             error = e
             response = await answer_error(app, ctx, plan, e, inline)
         try:
-            return write(response, ctx.request, argument)
+            return write(response, request, argument)
         except Exception as e:
             # Nothing has been sent yet.
             error = e
-            return write(await answer_error(app, ctx, plan, e, inline), ctx.request, argument)
+            return write(await answer_error(app, ctx, plan, e, inline), request, argument)
     except BaseException as e:
         error = e
         raise
     finally:
         if error is not None and app.should_ignore_error(error):
             error = None
-        environ = ctx.request.__dict__.get("environ")
+        environ = request.__dict__.get("environ")
         if environ is not None and "werkzeug.debug.preserve_context" in environ:
             environ["werkzeug.debug.preserve_context"](ctx)
         if (
@@ -173,54 +202,36 @@ async def handle(
             ctx.leave()
 
 
-async def dispatch(  # noqa: C901 - PERF: the ordinary case without further coroutines
-    app: Carboy, ctx: RequestContext, plan: Plan, inline: bool
-) -> Response:
+async def dispatch(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -> Response:
     """Run hooks, view and error handlers; return the response."""
     if not app._got_first_request:
         app._got_first_request = True
-    request = ctx.request
-    profile = plan.profile
-    overridden = profile.overridden
     try:
         if request_started.receivers:
             request_started.send(app, _async_wrapper=app.ensure_sync)
-        result = None
-        if profile.as_in_flask:
+        if plan.profile.as_in_flask:
             result = await _dispatch_as_in_flask(app, ctx, plan)
         else:
-            if plan.preprocesses:
-                result = await preprocess(app, ctx, plan, inline)
+            result = await preprocess(app, ctx, plan, inline) if plan.preprocesses else None
             if result is None:
-                # PERF: what call_view does in the ordinary case, here without one more coroutine.
-                if plan.view is None or request.routing_exception is not None or request.method == "OPTIONS":
-                    result = await call_view(app, ctx, plan, inline)
-                elif plan.view_is_async:
-                    view_args: t.Any = request.view_args
-                    result = app.ensure_sync(plan.view)(**view_args) if inline else await plan.view(**view_args)
-                elif inline or plan.view_may_run_on_loop:
-                    result = plan.view(**request.view_args)  # type: ignore[arg-type]
-                else:
-                    result = await call_view(app, ctx, plan, inline)
+                result = await call_view(app, ctx, plan, inline)
     except Exception as e:
-        if "handle_user_exception" in overridden:
-            result = await call_override(app, ctx, inline, e, "handle_user_exception", e)
-        else:
-            result = await respond_to(app, ctx, e, inline)
-    if overridden and "finalize_request" in overridden:
+        result = await answer_user_error(app, ctx, plan, e, inline)
+    if "finalize_request" in plan.profile.overridden:
         response: Response = app._call_override("finalize_request", ctx, result)
         return response
-    if (
-        plan.ends_plainly
-        and "_session" not in ctx.__dict__
-        and "_after_request_functions" not in ctx.__dict__
-        and profile.version == app._version.number
-        and not request_finished.receivers
-        and not request.has_cookies()
-    ):
-        # PERF: nothing of what finalize looks for is there.
-        return to_response(app, result)
     return await finalize(app, ctx, plan, result, inline)
+
+
+async def answer_user_error(app: Carboy, ctx: RequestContext, plan: Plan, exc: Exception, inline: bool) -> t.Any:
+    """Return what the handler for an exception of hooks or view returns.
+
+    Raises:
+        Exception: *exc*, if there is no handler and it is not an HTTP error.
+    """
+    if "handle_user_exception" in profile_of(app).overridden:
+        return await call_override(app, ctx, inline, exc, "handle_user_exception", exc)
+    return await respond_to(app, ctx, exc, inline)
 
 
 async def _dispatch_as_in_flask(app: Carboy, ctx: RequestContext, plan: Plan) -> t.Any:

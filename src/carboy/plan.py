@@ -66,6 +66,7 @@ class Plan:
         on_loop: Whether a server with an event loop runs this plan on it; else
             all of it runs in one worker thread.
         stream_body: Whether the view reads the body as it arrives.
+        only_calls_view: Whether nothing but the view produces the result.
         preprocesses: Whether anything runs before the view.
         ends_plainly: Whether nothing is registered to run after the view.
         tears_down: Whether anything runs when the context is left.
@@ -79,6 +80,7 @@ class Plan:
     before: Steps
     after: Steps
     teardown: Steps
+    only_calls_view: bool
     preprocesses: bool
     ends_plainly: bool
     tears_down: bool
@@ -142,6 +144,7 @@ def _compile(
         before=before,
         after=after,
         teardown=teardown,
+        only_calls_view=view is not None and not (url_processors or before or profile.as_in_flask),
         preprocesses=bool(url_processors or before),
         ends_plainly=profile.session_can_wait and not after and not _FINISHERS & profile.overridden.keys(),
         tears_down=bool(teardown or profile.teardown_appcontext or _TEARDOWNS & profile.overridden.keys()),

@@ -1,6 +1,7 @@
 """Records the public surface of the real Flask into ``names.json`` and ``signatures.json`` beside this file.
 
-Run it with a Python that has Flask 3.1.3: ``.cache/venvs/flask-baseline/bin/python tests/flask/record.py``.
+Run it with a Python that has Flask 3.1.3, as ``flask_suite.py --baseline`` makes one:
+``.cache/venvs/flask-baseline-3.11/bin/python tests/flask/record.py``.
 It keeps names and parameter names only: what carboy has to offer, not how.
 """
 

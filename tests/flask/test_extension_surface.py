@@ -243,6 +243,23 @@ def test_the_wsgi_app_can_be_wrapped(app: Carboy, protocol: str) -> None:
     assert app.test_client(protocol=protocol).get("/env").data == b"True"
 
 
+@pytest.mark.parametrize("patched", ["class", "subclass"])
+def test_call_can_be_replaced_by_one_for_wsgi(protocol: str, patched: str) -> None:
+    """Sentry replaces it on the class; applications override it in a subclass."""
+    cls = type("Patched", (Carboy,), {})
+    original = cls.__call__
+
+    def call(self: Carboy, environ: Any, start_response: Any) -> Any:
+        environ["traced"] = "yes"
+        return original(self, environ, start_response)
+
+    cls.__call__ = call
+    apps = [(cls if patched == "class" else type("Sub", (cls,), {}))("x") for _ in range(2)]
+    for app in apps:
+        app.add_url_rule("/", "index", lambda: request.environ["traced"])
+        assert app.test_client(protocol=protocol).get("/").data == b"yes"
+
+
 def test_private_names_that_extensions_import() -> None:
     """flask-restx, Flask-Admin."""
     from carboy.flask.sansio.app import App

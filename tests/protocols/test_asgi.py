@@ -1,6 +1,7 @@
 """What only ASGI has: scopes, events, lifespan."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -27,9 +28,12 @@ def run(app, scope, *events, after=0):
             enough.set()
 
     async def main():
-        await asyncio.wait_for(lint_asgi(app)(scope, receive, send), 10)
+        await asyncio.wait_for(lint_asgi(app)(scope, receive, send), 5)
 
+    started = time.monotonic()
     asyncio.run(main())
+    # Being cancelled by the timeout must not pass for having noticed that the client left.
+    assert time.monotonic() - started < 5
     return sent
 
 

@@ -66,7 +66,8 @@ def flask_sdist() -> Path:
 
 def environment(baseline: bool) -> Path:
     """Return the Python of the virtual environment for a run, making it at first use."""
-    folder = CACHE / "venvs" / ("flask-baseline" if baseline else "flask-suite")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    folder = CACHE / "venvs" / f"flask-{'baseline' if baseline else 'suite'}-{version}"
     python = folder / "bin" / "python"
     stamp = folder / "made-for.txt"
     wanted = " ".join(TEST_PACKAGES)

@@ -24,7 +24,10 @@ if t.TYPE_CHECKING:
 
 @functools.lru_cache(maxsize=256)
 def _type_header(mimetype: str) -> tuple[str, str]:
-    return "Content-Type", get_content_type(mimetype, "utf-8")
+    content_type = get_content_type(mimetype, "utf-8")
+    if not _may_be_sent("Content-Type", content_type):
+        raise InvalidHeader("Content-Type")
+    return "Content-Type", content_type
 
 
 _SAFE_NAMES = frozenset(("Content-Type", "Content-Length"))
@@ -203,7 +206,6 @@ class Response(WerkzeugResponse):
                 and type(body) is list
                 and len(body) == 1
                 and body[0] is made[2]
-                and made[0][1].isprintable()
             ):
                 return "200 OK", 200, headers.copy(), [] if request.method == "HEAD" else body, None
         code = self._status_code

@@ -54,7 +54,7 @@ def answer(
     """
     profile = engine.profile_of(app)
     overridden = profile.overridden
-    if "wsgi_app" in overridden:
+    if "wsgi_app" in overridden or "__call__" in overridden:
         return _answer_through_wsgi(app, request, chunks, length)
     if "request_context" in overridden:
         ctx = app.request_context(request.environ)
@@ -65,6 +65,8 @@ def answer(
     plan, failure = engine.begin(app, ctx, profile, host, plain)
     if plan.stream_body or chunks is not None:
         return _answer_with_body(app, ctx, plan, failure, chunks, length)
+    if plan.on_loop:
+        return engine.handle(app, ctx, plan, False, _write, None, failure)
     return _run(app, ctx, plan, failure)
 
 
@@ -85,13 +87,14 @@ async def _answer_with_session(
     length: int | None,
 ) -> Answer:
     """Open the session of a user's own interface, which may block, before the URL is matched."""
-    failure: Exception | None = None
+    failure: Exception | None
     try:
         ctx.bind()
         await run_in_thread(ctx.open)
-        plan = engine.match(app, ctx, profile, host, plain)
     except Exception as e:
         plan, failure = profile.unrouted, e
+    else:
+        plan, failure = engine.begin(app, ctx, profile, host, plain, entered=True)
     return await _answer_with_body(app, ctx, plan, failure, chunks, length)
 
 
@@ -119,7 +122,7 @@ async def _answer_with_body(
 async def _answer_through_wsgi(
     app: Carboy, request: Request, chunks: t.AsyncIterator[bytes] | None, length: int | None
 ) -> Answer:
-    """Send the request through ``app.wsgi_app``, which middleware was put around."""
+    """Send the request through the WSGI entry, which middleware was put around."""
     if chunks is not None:
         try:
             request.set_input(await receive(chunks, length, app.config["MAX_CONTENT_LENGTH"]))
@@ -128,7 +131,7 @@ async def _answer_through_wsgi(
     environ = request.environ
     environ.pop("werkzeug.request", None)
     context = copy_context()
-    return await run_in_context(context, wire_from_wsgi, app.wsgi_app, environ), context
+    return await run_in_context(context, wire_from_wsgi, app, environ), context
 
 
 # -- The request's body --------------------------------------------------------------

@@ -245,7 +245,7 @@ class RequestContext(AppContext):
         request.json_module = app.json
         self.request = request
         if session is not None:
-            self._session = session
+            self.opened_session = session
         self._cv_tokens = []
 
     @classmethod
@@ -258,9 +258,15 @@ class RequestContext(AppContext):
         """True: this context was made for a request (Flask 3.2)."""
         return True
 
-    @lazy
+    # PERF: plain attributes behind properties. Looking into __dict__ would make CPython build one for each request.
+    opened_session: SessionMixin | None = None
+    after_functions: list[AfterRequestCallable[t.Any]] | None = None
+
+    @property
     def _after_request_functions(self) -> list[AfterRequestCallable[t.Any]]:
-        return []
+        if self.after_functions is None:
+            self.after_functions = []
+        return self.after_functions
 
     @lazy
     def url_adapter(self) -> MapAdapter | None:
@@ -271,12 +277,21 @@ class RequestContext(AppContext):
             self.request.routing_exception = e
             return None
 
-    @lazy
+    @property
     def _session(self) -> SessionMixin:
         # The stock cookie session is opened here, at first touch; others at push.
-        interface = self.app.session_interface
-        session = interface.open_session(self.app, self.request)
-        return interface.make_null_session(self.app) if session is None else session
+        session = self.opened_session
+        if session is None:
+            interface = self.app.session_interface
+            session = interface.open_session(self.app, self.request)
+            if session is None:
+                session = interface.make_null_session(self.app)
+            self.opened_session = session
+        return session
+
+    @_session.setter
+    def _session(self, session: SessionMixin) -> None:
+        self.opened_session = session
 
     @property
     def session(self) -> SessionMixin:
@@ -291,7 +306,7 @@ class RequestContext(AppContext):
         To be entered in another greenlet or thread; the request object itself is
         shared, so it must not be used from two at once.
         """
-        return type(self)(self.app, self.request.environ, self.request, self.__dict__.get("_session"))
+        return type(self)(self.app, self.request.environ, self.request, self.opened_session)
 
     def match_request(self) -> None:
         """Find the rule for the request; a miss is kept as ``routing_exception``."""
@@ -367,10 +382,9 @@ class RequestContext(AppContext):
                 _reset(_cv_request, request_token)
                 _reset(_cv_app, app_token)
             request = self.request
-            attributes = request.__dict__
-            if "_input" in attributes or "files" in attributes or not request.closes_plainly:
+            if request.form_is_parsed or request._input is not None or not request.closes_plainly:
                 request.close()
-            if "environ" in attributes:
+            if request.environ_is_made:
                 request.environ["werkzeug.request"] = None
             return
         app_token = self._leave_request()
@@ -389,7 +403,7 @@ class RequestContext(AppContext):
             _reset(_cv_request, request_token)
         if not self._cv_tokens:
             request.close()
-            if "environ" in request.__dict__:
+            if request.environ_is_made:
                 # The environ holds the request that holds it: broken here, so that no garbage collector is needed.
                 request.environ["werkzeug.request"] = None
         if current is not self:

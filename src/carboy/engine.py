@@ -162,8 +162,8 @@ async def handle(
                     result = await answer_user_error(app, ctx, plan, e, inline)
                 response = await finalize(app, ctx, plan, result, inline) if (
                     not plan.ends_plainly
-                    or "_session" in ctx.__dict__
-                    or "_after_request_functions" in ctx.__dict__
+                    or ctx.opened_session is not None
+                    or ctx.after_functions is not None
                     or plan.profile.version != app._version.number
                     or request_finished.receivers
                     or request.has_cookies()
@@ -187,9 +187,8 @@ async def handle(
     finally:
         if error is not None and app.should_ignore_error(error):
             error = None
-        environ = request.__dict__.get("environ")
-        if environ is not None and "werkzeug.debug.preserve_context" in environ:
-            environ["werkzeug.debug.preserve_context"](ctx)
+        if request.environ_is_made and "werkzeug.debug.preserve_context" in request.environ:
+            request.environ["werkzeug.debug.preserve_context"](ctx)
         if (
             plan.tears_down
             or plan.profile.version != app._version.number
@@ -331,9 +330,8 @@ async def process_response(
     app: Carboy, ctx: RequestContext, plan: Plan, response: Response, inline: bool
 ) -> Response:
     """Run ``after_this_request`` and ``after_request`` functions; save the session."""
-    attributes = ctx.__dict__
-    if "_after_request_functions" in attributes:
-        for function in ctx._after_request_functions:
+    if ctx.after_functions is not None:
+        for function in ctx.after_functions:
             response = await call(inline, function, response)
     if plan.profile.version != app._version.number:
         # The view has registered a function (Flask-Caching does).
@@ -346,7 +344,7 @@ async def process_response(
             response = _pass_through(functions, response)
         else:
             response = await run_in_thread(_pass_through, functions, response)
-    if "_session" not in attributes and not (ctx.request.has_cookies() and _has_session_to_refresh(app, ctx)):
+    if ctx.opened_session is None and not (ctx.request.has_cookies() and _has_session_to_refresh(app, ctx)):
         return response
     interface = app.session_interface
     session = ctx._session

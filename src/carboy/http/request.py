@@ -137,6 +137,12 @@ class Request(WerkzeugRequest):
     max_form_memory_size = _Limit("MAX_FORM_MEMORY_SIZE", "Most bytes of one multipart field that is not a file.")
     max_form_parts = _Limit("MAX_FORM_PARTS", "Most parts of a multipart body.")
 
+    environ_is_made = True
+    """Whether ``environ`` is there; else it is made when it is first read."""
+
+    form_is_parsed = False
+    """Whether the form, and with it the files, were read from the body."""
+
     closes_plainly = True
     """Whether ``close`` has nothing to do where there are no files and no body."""
 
@@ -187,6 +193,7 @@ class Request(WerkzeugRequest):
                 request.routing_exception = _nul_in_path()
             request.query_string = query_string
             request._make_environ = make_environ
+            request.environ_is_made = False
             request._get_header = get_header
         else:
             # An __init__ of the user's own expects an environ.
@@ -197,6 +204,7 @@ class Request(WerkzeugRequest):
 
         @lazy
         def environ(self):
+            self.environ_is_made = True
             environ = self._make_environ(self)
             environ["werkzeug.request"] = self
             return environ
@@ -253,7 +261,7 @@ class Request(WerkzeugRequest):
     def set_input(self, stream: t.Any) -> None:
         """Make *stream* the raw body of a request from ASGI or RSGI."""
         self._input = stream
-        if "environ" in self.__dict__:
+        if self.environ_is_made:
             self.environ["wsgi.input"] = stream
 
     @lazy
@@ -299,6 +307,7 @@ class Request(WerkzeugRequest):
         return parser
 
     def _load_form_data(self) -> None:
+        self.form_is_parsed = True
         super()._load_form_data()
         ctx = _cv_app.get(None)
         if ctx is not None and ctx.app.debug and self.mimetype != "multipart/form-data" and not self.files:
@@ -318,7 +327,7 @@ class Request(WerkzeugRequest):
 
     def close(self) -> None:
         """Close the uploaded files and the spooled body."""
-        if "files" in self.__dict__:
+        if self.form_is_parsed:
             super().close()
         close = getattr(self._input, "close", None)
         if close is not None:

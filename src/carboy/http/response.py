@@ -14,7 +14,6 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from .. import json
 from ..context import _cv_app
-from ..lazy import lazy
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -30,6 +29,7 @@ def _type_header(mimetype: str) -> tuple[str, str]:
     return "Content-Type", content_type
 
 
+_OK = "200 OK"
 _SAFE_NAMES = frozenset(("Content-Type", "Content-Length"))
 _BODILESS = frozenset((204, 304))
 
@@ -99,7 +99,8 @@ class Response(WerkzeugResponse):
     direct_passthrough = False
 
     # What Werkzeug sets on each response, for those that are made without it.
-    _status = "200 OK"
+    _closers: list[t.Callable[[], t.Any]] | None = None
+    _status = _OK
     _status_code = 200
     _made: tuple[tuple[str, str], tuple[str, str], bytes] | None = None
 
@@ -159,9 +160,15 @@ class Response(WerkzeugResponse):
             headers = ResponseHeaders(headers)
         super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
 
-    @lazy
+    @property
     def _on_close(self) -> list[t.Callable[[], t.Any]]:
-        return []
+        if self._closers is None:
+            self._closers = []
+        return self._closers
+
+    @_on_close.setter
+    def _on_close(self, functions: list[t.Callable[[], t.Any]]) -> None:
+        self._closers = functions
 
     @property
     def max_cookie_size(self) -> int:  # type: ignore[override]
@@ -195,7 +202,7 @@ class Response(WerkzeugResponse):
         if not self._writes_plainly:
             return wire_from_wsgi(self, request.environ)
         made = self._made
-        if made is not None and "_status" not in self.__dict__ and "_on_close" not in self.__dict__:
+        if made is not None and self._status is _OK and self._closers is None:
             # PERF: as it was made, it needs no look at its headers.
             headers = self.headers._list
             body = self.response
@@ -207,7 +214,7 @@ class Response(WerkzeugResponse):
                 and len(body) == 1
                 and body[0] is made[2]
             ):
-                return "200 OK", 200, headers.copy(), [] if request.method == "HEAD" else body, None
+                return _OK, 200, headers.copy(), [] if request.method == "HEAD" else body, None
         code = self._status_code
         if not self._status.isprintable():
             raise InvalidHeader("status")
@@ -236,7 +243,7 @@ class Response(WerkzeugResponse):
             headers.append(("Content-Length", str(sum(map(len, body)))))
         if request.method == "HEAD":
             body = []
-        return self._status, code, headers, body, self.close if self.__dict__.get("_on_close") else None
+        return self._status, code, headers, body, self.close if self._closers else None
 
     def _wire_with_special_headers(self, method: str) -> Wire:
         # Streams, redirects, answers without a body: by Werkzeug's own rules.
@@ -251,7 +258,7 @@ class Response(WerkzeugResponse):
         elif not self.direct_passthrough and not hasattr(body, "__aiter__"):
             body = self.get_app_iter({"REQUEST_METHOD": method})
             close = body.close
-        if self.is_sequence and not self._on_close:
+        if self.is_sequence and not self._closers:
             close = None
         return self._status, self._status_code, headers, body, close
 

@@ -12,7 +12,7 @@ import dataclasses
 import typing as t
 
 from .concurrency import is_async
-from .routing import Router
+from .routing import Map, Router
 
 if t.TYPE_CHECKING:
     from werkzeug.routing import Rule
@@ -91,11 +91,10 @@ class Plan:
 def compile_profile(app: Carboy) -> Profile:
     """Compile what all requests of *app* share."""
     overridden = app._find_overrides()
-    unusual = {"create_url_adapter", "request_context"} & overridden.keys()
     teardown = _steps(app, reversed(app.teardown_appcontext_funcs))
     profile = Profile(
         version=app._version.number,
-        router=None if unusual or app.subdomain_matching or app.url_map.host_matching else Router(app.url_map),
+        router=_router(app, overridden),
         overridden=overridden,
         as_in_flask=not _DISPATCHERS.isdisjoint(overridden),
         session_can_wait=getattr(app.session_interface, "opens_at_first_use", False),
@@ -105,6 +104,15 @@ def compile_profile(app: Carboy) -> Profile:
     )
     profile.unrouted = _compile(app, profile, None, (), "thread", False)
     return profile
+
+
+def _router(app: Carboy, overridden: dict[str, bool]) -> Router | None:
+    url_map = app.url_map
+    unusual = overridden.keys() & {"create_url_adapter", "request_context"}
+    if unusual or app.subdomain_matching or url_map.host_matching or not isinstance(url_map, Map):
+        # Matched by the host too, or by a map that cannot tell when it grows.
+        return None
+    return Router(url_map)
 
 
 def compile_plan(app: Carboy, profile: Profile, rule: Rule) -> Plan:

@@ -21,12 +21,24 @@ from werkzeug.sansio.utils import get_host
 
 
 class Map(WerkzeugMap):
-    """Werkzeug's map, with a version that grows with every rule added."""
+    """Werkzeug's map, which also knows when it grew and in what order.
 
-    version = 0
+    Attributes:
+        version: Grows with every rule added.
+        in_order: The rules as they were added: of two that match the same, the
+            first is taken.
+    """
+
+    def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
+        self.version = 0
+        self.in_order: list[Rule] = []
+        super().__init__(*args, **kwargs)
 
     def add(self, rulefactory: RuleFactory) -> None:
-        super().add(rulefactory)
+        """Add a rule, or all those of a factory."""
+        for rule in rulefactory.get_rules(self):
+            super().add(rule)
+            self.in_order.append(rule)
         self.version += 1
 
 
@@ -72,65 +84,24 @@ class _Leaf(t.NamedTuple):
 Match = tuple[Rule, dict[str, t.Any]]
 
 
-class Router:
-    """The compiled table of one map."""
+class _Table:
+    """The rules of a map, compiled. Never changed once it is made."""
 
-    def __init__(self, url_map: WerkzeugMap) -> None:
-        self.map = url_map
-        self.version = -1
-        self._static: dict[str, list[_Leaf]] = {}
-        self._root = _Node()
-
-    def match(self, path: str, method: str) -> Match | None:
-        """Return the rule and its values for an ordinary hit, else None.
-
-        Args:
-            path: Decoded, with one leading slash.
-            method: In upper case.
-        """
-        version = getattr(self.map, "version", None)
-        if version != self.version:
-            if version is None:
-                # A map class of somebody else's, which cannot tell when it changes.
-                return None
-            self._compile(version)
-        for leaf in self._static.get(path, ()):
-            if leaf.methods is None or method in leaf.methods:
-                if leaf.rule is None:
-                    return None
-                return leaf.rule, dict(leaf.defaults) if leaf.defaults else {}
-        parts = path.split("/")
-        node, at, values = _descend(self._root, parts)
+    def __init__(self, url_map: Map) -> None:
+        self.root = _Node()
+        # Per path without variables: per method (None for any) the rule and its values; None if Werkzeug decides.
+        self.static: dict[str, dict[str | None, Match | None]] = {}
+        domain = url_map.default_subdomain or ""
+        redirects = {rule.endpoint for rule in url_map.in_order if rule.defaults and url_map.redirect_defaults}
         try:
-            found = _walk(node, parts, at, values, method)
-            if found is None:
-                return None
-            leaf, values = found
-            args = {}
-            for (name, to_python), value in zip(leaf.variables, values, strict=True):
-                args[name] = value if to_python is None else to_python(value)
-        except (_Irregular, ValueError):
-            return None
-        if leaf.defaults:
-            args.update(leaf.defaults)
-        return leaf.rule, args
-
-    def _compile(self, version: int) -> None:
-        self.map.update()
-        self._static = {}
-        self._root = _Node()
-        domain = self.map.default_subdomain or ""
-        with_defaults = {rule.endpoint for rule in self.map.iter_rules() if rule.defaults}
-        try:
-            for rule in self.map.iter_rules():
+            for rule in url_map.in_order:
                 if not rule.build_only:
-                    self._add(rule, domain, self.map.redirect_defaults and rule.endpoint in with_defaults)
+                    self._add(rule, domain, rule.endpoint in redirects)
         except (AttributeError, _Irregular):
             # Rules of another shape than expected: everything is Werkzeug's to decide.
-            self._static = {}
-            self._root = _Node()
-        _sort(self._root)
-        self.version = version
+            self.root = _Node()
+            self.static = {}
+        _sort(self.root)
 
     def _add(self, rule: Rule, domain: str, redirects: bool) -> None:
         first, *parts = rule._parts
@@ -138,7 +109,7 @@ class Router:
             raise _Irregular
         if first.content != domain:
             return
-        node = self._root
+        node = self.root
         for part in parts:
             if part.static:
                 node = node.static.setdefault(part.content, _Node())
@@ -151,17 +122,69 @@ class Router:
                 node.dynamic.append(edge)
             node = edge.node
         ordinary = not (redirects or rule.redirect_to is not None or rule.alias or rule.websocket)
+        defaults = dict(rule.defaults) if rule.defaults else None
         leaf = _Leaf(
             frozenset(rule.methods) if rule.methods is not None else None,
             # A rule that is not ordinary takes its place in the order, to be found and left to Werkzeug.
             rule if ordinary else t.cast(Rule, None),
             [(str(name), _to_python(converter)) for name, converter in rule._converters.items()],
-            dict(rule.defaults) if rule.defaults else None,
+            defaults,
             bool(rule.strict_slashes),
         )
         node.rules.append(leaf)
         if all(part.static for part in parts):
-            self._static["/".join(part.content for part in parts)] = node.rules
+            by_method = self.static.setdefault("/".join(part.content for part in parts), {})
+            if None not in by_method:
+                for method in (None,) if leaf.methods is None else leaf.methods:
+                    by_method.setdefault(method, (rule, defaults or {}) if ordinary else None)
+
+
+class Router:
+    """Matches by the compiled table of one map, compiled anew when the map grows."""
+
+    def __init__(self, url_map: Map) -> None:
+        self.map = url_map
+        self.version = -1
+        self._table = _Table(url_map)
+
+    def match(self, path: str, method: str) -> Match | None:
+        """Return the rule and its values for an ordinary hit, else None.
+
+        Args:
+            path: Decoded, with one leading slash.
+            method: In upper case.
+        """
+        if self.map.version != self.version:
+            # Another thread may do the same; both make the same table.
+            version = self.map.version
+            self.map.update()
+            self._table = _Table(self.map)
+            self.version = version
+        table = self._table
+        by_method = table.static.get(path)
+        if by_method is not None:
+            hit = by_method[method] if method in by_method else by_method.get(None)
+            if hit is not None:
+                return hit[0], hit[1].copy()
+        return _search(table.root, path, method)
+
+
+def _search(root: _Node, path: str, method: str) -> Match | None:
+    parts = path.split("/")
+    node, at, values = _descend(root, parts)
+    try:
+        found = _walk(node, parts, at, values, method)
+        if found is None:
+            return None
+        leaf, values = found
+        args = {}
+        for (name, to_python), value in zip(leaf.variables, values, strict=True):
+            args[name] = value if to_python is None else to_python(value)
+    except (_Irregular, ValueError):
+        return None
+    if leaf.defaults:
+        args.update(leaf.defaults)
+    return leaf.rule, args
 
 
 def _to_python(converter: BaseConverter) -> t.Callable[[str], t.Any] | None:

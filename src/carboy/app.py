@@ -170,9 +170,7 @@ class Carboy(Registry):
 
     testing = ConfigAttribute[bool]("TESTING")
     secret_key = ConfigAttribute[t.Union[str, bytes, None]]("SECRET_KEY")  # noqa: UP007
-    permanent_session_lifetime = ConfigAttribute[timedelta](
-        "PERMANENT_SESSION_LIFETIME", get_converter=_make_timedelta
-    )
+    permanent_session_lifetime = ConfigAttribute[timedelta]("PERMANENT_SESSION_LIFETIME", get_converter=_make_timedelta)
 
     _profile: Profile | None = None
     _got_first_request = False
@@ -332,9 +330,7 @@ class Carboy(Registry):
         """Open a file beside the code; see :meth:`Registry.open_resource`."""
         return super().open_resource(resource, mode, encoding)
 
-    def open_instance_resource(
-        self, resource: str, mode: str = "rb", encoding: str | None = "utf-8"
-    ) -> t.IO[t.Any]:
+    def open_instance_resource(self, resource: str, mode: str = "rb", encoding: str | None = "utf-8") -> t.IO[t.Any]:
         """Open a file in the instance folder; it may be written."""
         return open(os.path.join(self.instance_path, resource), mode, encoding=None if "b" in mode else encoding)
 
@@ -421,9 +417,7 @@ class Carboy(Registry):
         if methods is None:
             methods = getattr(view_func, "methods", None) or ("GET",)
         if isinstance(methods, str):
-            raise TypeError(
-                'Allowed methods must be a list of strings, for example: @app.route(..., methods=["POST"])'
-            )
+            raise TypeError('Allowed methods must be a list of strings, for example: @app.route(..., methods=["POST"])')
         allowed = {method.upper() for method in methods}
         if provide_automatic_options is None:
             provide_automatic_options = getattr(view_func, "provide_automatic_options", None)
@@ -719,9 +713,7 @@ class Carboy(Registry):
         self, ctx: RequestContext, rv: ct.ResponseReturnValue | HTTPException, from_error_handler: bool = False
     ) -> Response:
         """Make the response of *rv*, process it, and send ``request_finished``."""
-        return step(
-            engine.finalize(self, ctx, engine.plan_of(self, ctx.request), rv, True, from_error_handler)
-        )
+        return step(engine.finalize(self, ctx, engine.plan_of(self, ctx.request), rv, True, from_error_handler))
 
     def make_response(self, rv: ct.ResponseReturnValue) -> Response:
         """Return *rv*, something that a view may return, as a response.
@@ -737,18 +729,14 @@ class Carboy(Registry):
         return step(engine.process_response(self, ctx, engine.plan_of(self, ctx.request), response, inline=True))
 
     @_context_first
-    def handle_http_exception(
-        self, ctx: RequestContext, e: HTTPException
-    ) -> HTTPException | ct.ResponseReturnValue:
+    def handle_http_exception(self, ctx: RequestContext, e: HTTPException) -> HTTPException | ct.ResponseReturnValue:
         """Return what the handler for an HTTP error returns; the error if none."""
         result: HTTPException | ct.ResponseReturnValue
         result = step(errors.respond_to_http(self, ctx, e, inline=True))
         return result
 
     @_context_first
-    def handle_user_exception(
-        self, ctx: RequestContext, e: Exception
-    ) -> HTTPException | ct.ResponseReturnValue:
+    def handle_user_exception(self, ctx: RequestContext, e: Exception) -> HTTPException | ct.ResponseReturnValue:
         """Return what the handler for *e* returns.
 
         Raises:
@@ -772,9 +760,7 @@ class Carboy(Registry):
         """Log an exception that nothing handled."""
         errors.log_exception(self, ctx, exc_info)
 
-    def _find_error_handler(
-        self, e: Exception, blueprints: t.Sequence[str]
-    ) -> ct.ErrorHandlerCallable | None:
+    def _find_error_handler(self, e: Exception, blueprints: t.Sequence[str]) -> ct.ErrorHandlerCallable | None:
         return errors.find_handler(self, e, blueprints)
 
     def trap_http_exception(self, e: Exception) -> bool:

@@ -40,9 +40,7 @@ class BlueprintSetupState:
         first_registration: Whether the blueprint was not yet on this application.
     """
 
-    def __init__(
-        self, blueprint: Blueprint, app: Carboy, options: dict[str, t.Any], first_registration: bool
-    ) -> None:
+    def __init__(self, blueprint: Blueprint, app: Carboy, options: dict[str, t.Any], first_registration: bool) -> None:
         self.app = app
         self.blueprint = blueprint
         self.options = options
@@ -334,9 +332,7 @@ class Blueprint(Registry):
         return f
 
 
-def _nest(
-    outer: BlueprintSetupState, name: str, blueprint: Blueprint, options: dict[str, t.Any]
-) -> dict[str, t.Any]:
+def _nest(outer: BlueprintSetupState, name: str, blueprint: Blueprint, options: dict[str, t.Any]) -> dict[str, t.Any]:
     """Return the options to register a nested blueprint with."""
     options = dict(options)
     url_prefix = options.get("url_prefix")

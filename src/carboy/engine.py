@@ -326,9 +326,7 @@ async def finalize(
     return response
 
 
-async def process_response(
-    app: Carboy, ctx: RequestContext, plan: Plan, response: Response, inline: bool
-) -> Response:
+async def process_response(app: Carboy, ctx: RequestContext, plan: Plan, response: Response, inline: bool) -> Response:
     """Run ``after_this_request`` and ``after_request`` functions; save the session."""
     if ctx.after_functions is not None:
         for function in ctx.after_functions:
@@ -407,7 +405,6 @@ async def answer_500(app: Carboy, ctx: RequestContext, exc: Exception, inline: b
     if "finalize_request" in profile_of(app).overridden:
         return t.cast("Response", app._call_override("finalize_request", ctx, result, from_error_handler=True))
     return await finalize(app, ctx, plan_of(app, ctx.request), result, inline, from_error_handler=True)
-
 
 
 # -- Teardown ----------------------------------------------------------------------

@@ -7,7 +7,19 @@ from werkzeug.routing import Rule
 
 from carboy.routing import Map, Router
 
-PARTS = ["a", "b", "ab", "<x>", "<int:x>", "a<x>", "<x>-<y>", "<path:x>", "<string(length=2):x>", "<any(a, b):x>", "<float:x>"]
+PARTS = [
+    "a",
+    "b",
+    "ab",
+    "<x>",
+    "<int:x>",
+    "a<x>",
+    "<x>-<y>",
+    "<path:x>",
+    "<string(length=2):x>",
+    "<any(a, b):x>",
+    "<float:x>",
+]
 METHODS = [None, ["GET"], ["POST"], ["GET", "PUT"]]
 SEGMENTS = ["", "a", "b", "ab", "1", "12", "1.5", "a-b", "aa", "a1", "é"]
 
@@ -45,7 +57,11 @@ def by_werkzeug(url_map, path, method):
 @settings(max_examples=400, deadline=None)
 @given(
     rules(),
-    st.lists(st.tuples(st.lists(st.sampled_from(SEGMENTS), max_size=4), st.sampled_from(["GET", "POST", "PUT"])), min_size=20, max_size=20),
+    st.lists(
+        st.tuples(st.lists(st.sampled_from(SEGMENTS), max_size=4), st.sampled_from(["GET", "POST", "PUT"])),
+        min_size=20,
+        max_size=20,
+    ),
 )
 def test_compiled_table_never_contradicts_werkzeug(found, requests):
     try:

@@ -76,9 +76,19 @@ def test_no_module_is_a_drawer():
 def test_import_loads_no_event_loop_server_or_command_line():
     """They are for those who use them; asyncio alone would double the start-up of a WSGI worker."""
     code = "import sys, carboy; print(*sys.modules)"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
     assert "carboy.app" in loaded
-    assert not loaded & {"asyncio", "granian", "uvicorn", "carboy.cli", "carboy.server", "carboy.testing", "carboy.flask"}
+    assert not loaded & {
+        "asyncio",
+        "granian",
+        "uvicorn",
+        "carboy.cli",
+        "carboy.server",
+        "carboy.testing",
+        "carboy.flask",
+    }
 
 
 def test_whole_wsgi_request_loads_no_event_loop():

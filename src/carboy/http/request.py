@@ -26,6 +26,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
     from werkzeug.routing import Rule
 
+
 def decode_path(value: str) -> str:
     """Return the text of a WSGI path, which is bytes disguised as Latin-1 (PEP 3333)."""
     return value if value.isascii() else value.encode("latin1").decode(errors="replace")

@@ -38,9 +38,7 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
         has_body = length != 0
     else:
         # HTTP/2 has no chunks: a body of unknown length is not announced.
-        has_body = "transfer-encoding" in incoming or (
-            method not in ("GET", "HEAD") and scope.http_version[0] == "2"
-        )
+        has_body = "transfer-encoding" in incoming or (method not in ("GET", "HEAD") and scope.http_version[0] == "2")
     hosts = incoming.get_all("host")
     (_, status, headers, body, close), context = await loop.answer(
         app,

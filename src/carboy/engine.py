@@ -114,7 +114,7 @@ def begin(
 # -- The request -------------------------------------------------------------------
 
 
-async def handle(
+async def handle(  # noqa: C901 - PERF: the ordinary case without further coroutines
     app: Carboy,
     ctx: RequestContext,
     plan: Plan,

@@ -30,7 +30,7 @@ def rules(draw):
     for number in range(draw(st.integers(1, 7))):
         parts = draw(st.lists(st.sampled_from(PARTS), max_size=3))
         names = iter("xyzuvw")
-        parts = [part.replace("x>", "%s>" % next(names)).replace("y>", "%s>" % next(names)) for part in parts]
+        parts = [part.replace("x>", f"{next(names)}>").replace("y>", f"{next(names)}>") for part in parts]
         options = {
             "methods": draw(st.sampled_from(METHODS)),
             "endpoint": draw(st.sampled_from([f"e{number}", "shared"])),

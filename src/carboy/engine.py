@@ -79,13 +79,16 @@ def begin(
         entered: Whether the context is entered and the session opened already.
     """
     request = ctx.request
-    try:
-        if not entered:
-            ctx.bind()
-            if not profile.session_can_wait:
+    if not entered:
+        ctx.bind()
+        if not profile.session_can_wait:
+            try:
                 ctx.open()
-        if request.routing_exception is not None:
-            return profile.unrouted, None
+            except Exception as e:
+                return profile.unrouted, e
+    if request.routing_exception is not None:
+        return profile.unrouted, None
+    try:
         router = profile.router
         if router is not None and plain and type(ctx) is RequestContext:
             found = router.match(request.path, request.method)

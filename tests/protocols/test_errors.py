@@ -1,9 +1,10 @@
 """Error answers and error handlers, the same on each protocol."""
 
 import pytest
-from werkzeug.exceptions import BadRequest, Conflict, HTTPException
+from werkzeug.exceptions import BadRequest, Conflict, Forbidden, HTTPException
 
 import carboy
+from carboy.sessions import SecureCookieSessionInterface
 
 
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
@@ -159,4 +160,18 @@ def test_status_that_cannot_be_sent_is_500(app, client, status):
     """It must not reach the server: granian's worker dies of it."""
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.add_url_rule("/", "index", lambda: ("x", status))
+    assert client.get("/").status_code == 500
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), LookupError("x"), Forbidden()])
+def test_session_that_cannot_be_opened_is_500(app, client, error):
+    """Whatever it raises is the application's failure, not a wrong URL."""
+
+    class Broken(SecureCookieSessionInterface):
+        def open_session(self, app, request):
+            raise error
+
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.session_interface = Broken()
+    app.add_url_rule("/", "index", lambda: "x")
     assert client.get("/").status_code == 500

@@ -102,7 +102,10 @@ class Response(WerkzeugResponse):
     _closers: list[t.Callable[[], t.Any]] | None = None
     _status = _OK
     _status_code = 200
-    _made: tuple[tuple[str, str], tuple[str, str], bytes] | None = None
+    _body = b""
+
+    # PERF: the headers of a common response, until somebody looks at them.
+    _plain_headers: list[tuple[str, str]] | None = None
 
     # Whether a subclass left alone what the short way through __init__ and wire() replaces.
     _builds_plainly = True
@@ -141,24 +144,35 @@ class Response(WerkzeugResponse):
         direct_passthrough: bool = False,
     ) -> None:
         # PERF: the common response, made without Werkzeug's checks of what cannot be wrong here.
-        if (
-            headers is status is content_type is None
-            and self._builds_plainly
-            and not direct_passthrough
-            and isinstance(response, (str, bytes))
-        ):
-            body = response.encode() if isinstance(response, str) else response
-            type_header = _type_header(mimetype or self.default_mimetype)
-            length_header = ("Content-Length", str(len(body)))
-            self.headers = _new_headers(ResponseHeaders)
-            self.headers._list = [type_header, length_header]
-            self.response = [body]
-            self._made = (type_header, length_header, body)
-            return
+        if headers is status is content_type is None and self._builds_plainly and not direct_passthrough:
+            body = response.encode() if type(response) is str else response
+            if isinstance(body, bytes):
+                self._body = body
+                self.response = [body]
+                self._plain_headers = [
+                    _type_header(mimetype or self.default_mimetype),
+                    ("Content-Length", str(len(body))),
+                ]
+                return
         self.direct_passthrough = direct_passthrough
         if not isinstance(headers, Headers):
             headers = ResponseHeaders(headers)
         super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
+
+    @property
+    def headers(self) -> Headers:
+        """The headers."""
+        if self._plain_headers is not None:
+            headers = self.__dict__["headers"] = _new_headers(ResponseHeaders)
+            headers._list = self._plain_headers
+            self._plain_headers = None
+        # Where Werkzeug's own response has it, which may become one of this class (force_type).
+        return t.cast(Headers, self.__dict__["headers"])
+
+    @headers.setter
+    def headers(self, headers: Headers) -> None:
+        self._plain_headers = None
+        self.__dict__["headers"] = headers
 
     @property
     def _on_close(self) -> list[t.Callable[[], t.Any]]:
@@ -201,20 +215,12 @@ class Response(WerkzeugResponse):
         """
         if not self._writes_plainly:
             return wire_from_wsgi(self, request.environ)
-        made = self._made
-        if made is not None and self._status is _OK and self._closers is None:
+        plain = self._plain_headers
+        if plain is not None and self._status is _OK and self._closers is None:
             # PERF: as it was made, it needs no look at its headers.
-            headers = self.headers._list
             body = self.response
-            if (
-                len(headers) == 2
-                and headers[0] is made[0]
-                and headers[1] is made[1]
-                and type(body) is list
-                and len(body) == 1
-                and body[0] is made[2]
-            ):
-                return _OK, 200, headers.copy(), [] if request.method == "HEAD" else body, None
+            if type(body) is list and len(body) == 1 and body[0] is self._body:
+                return _OK, 200, plain.copy(), [] if request.method == "HEAD" else body, None
         code = self._status_code
         if not self._status.isprintable():
             raise InvalidHeader("status")

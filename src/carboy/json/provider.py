@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..app import Carboy
     from ..http.response import Response
 
-_COMPACT = {"separators": (",", ":")}
+_COMPACT = (",", ":")
 
 
 class JSONProvider:
@@ -95,6 +95,28 @@ def _default(o: Any) -> Any:
     raise TypeError(f"Object of type {type(o).__name__} is not JSON serializable")
 
 
+def _make_encode(
+    default: Callable[[Any], Any], ensure_ascii: bool, sort_keys: bool, separators: tuple[str, str] | None
+) -> Callable[[Any], str]:
+    """Return a function that does what `json.dumps` does with these options."""
+    encoder = json.JSONEncoder(default=default, ensure_ascii=ensure_ascii, sort_keys=sort_keys, separators=separators)
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.encode
+    quote: Any = getattr(json.encoder, "encode_basestring_ascii" if ensure_ascii else "encode_basestring")
+    # Without the table in which a value that contains itself would be found, the encoder has no state of its own and
+    # can be kept. Such a value ends in a RecursionError; the other encoder then tells what is wrong with it.
+    chunks = make(None, default, quote, None, encoder.key_separator, encoder.item_separator, sort_keys, False, True)
+
+    def encode(obj: Any) -> str:
+        try:
+            return "".join(chunks(obj, 0))
+        except RecursionError:
+            return encoder.encode(obj)
+
+    return encode
+
+
 class DefaultJSONProvider(JSONProvider):
     """JSON by the standard library's `json` module, with a few more types.
 
@@ -118,34 +140,33 @@ class DefaultJSONProvider(JSONProvider):
     mimetype: str = "application/json"
 
     # The encoder of the last call with the usual options, and the options it was made for.
-    _encoder: tuple[tuple[Any, ...], json.JSONEncoder] | None = None
+    _encoder: tuple[tuple[Any, ...], Callable[[Any], str]] | None = None
 
-    def dumps(self, obj: Any, **kwargs: Any) -> str:
+    def dumps(self, obj: Any, *, separators: tuple[str, str] | None = None, **kwargs: Any) -> str:
         """Return *obj* as JSON text.
 
         Args:
-            kwargs: Options of `json.dumps`; they go before the provider's own.
+            separators: What stands between items and between key and value; see `json.dumps`.
+            kwargs: Other options of `json.dumps`; they go before the provider's own.
 
         Raises:
             TypeError: a value is not serializable.
+            ValueError: a value contains itself.
         """
-        if kwargs and kwargs != _COMPACT:
+        if kwargs:
             kwargs.setdefault("default", self.default)
             kwargs.setdefault("ensure_ascii", self.ensure_ascii)
             kwargs.setdefault("sort_keys", self.sort_keys)
-            return json.dumps(obj, **kwargs)
+            return json.dumps(obj, separators=separators, **kwargs)
 
-        # PERF: json.dumps builds an encoder for each call with options; the usual one is kept until an option changes.
-        options = (self.default, self.ensure_ascii, self.sort_keys, len(kwargs))
+        # PERF: json.dumps builds an encoder for each call; it is kept here until an option changes.
+        options = (self.default, self.ensure_ascii, self.sort_keys, separators)
         cached = self._encoder
 
         if cached is None or cached[0] != options:
-            encoder = json.JSONEncoder(
-                default=self.default, ensure_ascii=self.ensure_ascii, sort_keys=self.sort_keys, **kwargs
-            )
-            cached = self._encoder = (options, encoder)
+            cached = self._encoder = (options, _make_encode(*options))
 
-        return cached[1].encode(obj)
+        return cached[1](obj)
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         """Return the value of the JSON text or UTF-8 bytes *s*.
@@ -174,5 +195,5 @@ class DefaultJSONProvider(JSONProvider):
         # PERF: the usual call, with one value, is told apart here.
         obj = args[0] if len(args) == 1 and not kwargs else self._prepare_response_obj(args, kwargs)
         compact = not self._app.config["DEBUG"] if self.compact is None else self.compact
-        body = self.dumps(obj, separators=(",", ":")) if compact else self.dumps(obj, indent=2)
+        body = self.dumps(obj, separators=_COMPACT) if compact else self.dumps(obj, indent=2)
         return self._app.response_class(body + "\n", mimetype=self.mimetype)

@@ -12,6 +12,7 @@ again, and one that serves. Both run :meth:`DevelopmentServer.run`.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import os
@@ -80,8 +81,9 @@ class DevelopmentServer:
 
         Requests in flight get :data:`STOP_TIMEOUT` seconds to finish.
 
+        The exit code is 1 if the server did not start.
+
         Raises:
-            SystemExit: At the end; with 1 if the server did not start.
             click.ClickException: The address is in use or does not exist.
         """
         if self.debugger:
@@ -97,14 +99,15 @@ class DevelopmentServer:
                 else:
                     exit_code = _run_until_interrupted(worker.serve)
             except SystemExit as end:
-                exit_code = t.cast(int, end.code)
+                exit_code = end.code if isinstance(end.code, int) else int(end.code is not None)
             stopped = worker.stop(STOP_TIMEOUT)
-        if not stopped:
-            # A thread that still runs user code would keep the interpreter from ending.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(exit_code)
-        sys.exit(exit_code)
+        if stopped:
+            atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: a thread that still runs user code would keep the interpreter from ending, and granian's native
+        # threads, which end a little after the server, abort the process if the interpreter goes away beneath them.
+        os._exit(exit_code)
 
     def _add_debugger(self) -> None:
         debugged = DebuggedApplication(self.app.wsgi_app, evalex=True)

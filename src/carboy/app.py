@@ -52,7 +52,7 @@ from .paths import find_package
 from .plan import Profile
 from .protocols import wsgi
 from .proxies import g, request, session
-from .registry import HookList, HookTable, Registry, _endpoint_from_view_func, setupmethod
+from .registry import HookList, HookTable, Registry, _endpoint_from_view_func, named_decorator, setupmethod
 from .results import to_response
 from .routing import Map, check_host
 from .sessions import SecureCookieSessionInterface, SessionInterface
@@ -440,23 +440,10 @@ class Carboy(Registry):
                 )
             self.view_functions[endpoint] = view_func
 
-    def _template_decorator(self, kind: str, name: t.Any) -> t.Any:
-        # "name" is the function itself where the decorator has no parentheses (Flask 3.2).
-        add = getattr(self, f"add_template_{kind}")
-        if callable(name):
-            add(name)
-            return name
-
-        def decorator(f: F) -> F:
-            add(f, name=name)
-            return f
-
-        return decorator
-
     @setupmethod
     def template_filter(self, name: t.Any = None) -> t.Any:
         """Register the decorated function as a template filter."""
-        return self._template_decorator("filter", name)
+        return named_decorator(self.add_template_filter, name)
 
     @setupmethod
     def add_template_filter(self, f: ct.TemplateFilterCallable, name: str | None = None) -> None:
@@ -466,7 +453,7 @@ class Carboy(Registry):
     @setupmethod
     def template_test(self, name: t.Any = None) -> t.Any:
         """Register the decorated function as a template test."""
-        return self._template_decorator("test", name)
+        return named_decorator(self.add_template_test, name)
 
     @setupmethod
     def add_template_test(self, f: ct.TemplateTestCallable, name: str | None = None) -> None:
@@ -476,7 +463,7 @@ class Carboy(Registry):
     @setupmethod
     def template_global(self, name: t.Any = None) -> t.Any:
         """Register the decorated function as a template global."""
-        return self._template_decorator("global", name)
+        return named_decorator(self.add_template_global, name)
 
     @setupmethod
     def add_template_global(self, f: ct.TemplateGlobalCallable, name: str | None = None) -> None:

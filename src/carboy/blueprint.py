@@ -13,7 +13,7 @@ import typing as t
 from collections import defaultdict
 
 from . import typing as ct
-from .registry import Registry, _endpoint_from_view_func, _sentinel, setupmethod
+from .registry import Registry, _endpoint_from_view_func, _sentinel, named_decorator, setupmethod
 
 if t.TYPE_CHECKING:
     from .app import Carboy
@@ -242,23 +242,10 @@ class Blueprint(Registry):
     def _once(self, register: t.Callable[[Carboy], t.Any]) -> None:
         self.record_once(lambda state: register(state.app))
 
-    def _template_decorator(self, kind: str, name: t.Any) -> t.Any:
-        # "name" is the function itself where the decorator has no parentheses (Flask 3.2).
-        add = getattr(self, f"add_app_template_{kind}")
-        if callable(name):
-            add(name)
-            return name
-
-        def decorator(f: F) -> F:
-            add(f, name=name)
-            return f
-
-        return decorator
-
     @setupmethod
     def app_template_filter(self, name: t.Any = None) -> t.Any:
         """Register the decorated function as a template filter."""
-        return self._template_decorator("filter", name)
+        return named_decorator(self.add_app_template_filter, name)
 
     @setupmethod
     def add_app_template_filter(self, f: ct.TemplateFilterCallable, name: str | None = None) -> None:
@@ -268,7 +255,7 @@ class Blueprint(Registry):
     @setupmethod
     def app_template_test(self, name: t.Any = None) -> t.Any:
         """Register the decorated function as a template test."""
-        return self._template_decorator("test", name)
+        return named_decorator(self.add_app_template_test, name)
 
     @setupmethod
     def add_app_template_test(self, f: ct.TemplateTestCallable, name: str | None = None) -> None:
@@ -278,7 +265,7 @@ class Blueprint(Registry):
     @setupmethod
     def app_template_global(self, name: t.Any = None) -> t.Any:
         """Register the decorated function as a template global."""
-        return self._template_decorator("global", name)
+        return named_decorator(self.add_app_template_global, name)
 
     @setupmethod
     def add_app_template_global(self, f: ct.TemplateGlobalCallable, name: str | None = None) -> None:

@@ -127,6 +127,24 @@ def setupmethod(f: F) -> F:
     return t.cast(F, functools.update_wrapper(wrapper, f))
 
 
+def named_decorator(add: t.Callable[..., None], name: t.Any) -> t.Any:
+    """Return a decorator that adds a function under *name*.
+
+    Args:
+        name: None for the function's own. The function itself, where the
+            decorator was used without parentheses (Flask 3.2).
+    """
+    if callable(name):
+        add(name)
+        return name
+
+    def decorator(f: F) -> F:
+        add(f, name=name)
+        return f
+
+    return decorator
+
+
 def _endpoint_from_view_func(view_func: ct.RouteCallable | None) -> str:
     if view_func is None:
         # COMPAT: an AssertionError in Flask 3.1.

@@ -181,13 +181,13 @@ def measure(target: Target, path: str, seconds: int) -> dict[str, float]:
     return {
         "cpu_us": used / requests * 1e6,
         "requests_per_s": float(_found(r"Requests/sec:\s+([\d.]+)", out.stdout)),
-        "p50_us": _microseconds(_found(r"50%\s+(\S+)", out.stdout)),
-        "p99_us": _microseconds(_found(r"99%\s+(\S+)", out.stdout)),
+        "p50_us": _microseconds(_found(r"^ +50% +(\S+)", out.stdout)),
+        "p99_us": _microseconds(_found(r"^ +99% +(\S+)", out.stdout)),
     }
 
 
 def _found(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
+    found = re.search(pattern, text, re.MULTILINE)
     if found is None:
         raise RuntimeError(f"wrk printed something unexpected:\n{text}")
     return found[1]

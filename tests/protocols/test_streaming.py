@@ -198,3 +198,34 @@ def test_view_that_returns_a_wsgi_application(app, client):
     app.add_url_rule("/x", "x", lambda: other)
     response = client.get("/x")
     assert (response.status_code, response.text) == (201, "/x")
+
+
+@pytest.mark.parametrize("view_async", [False, True])
+def test_body_is_answered_while_it_arrives(app, client, view_async):
+    """The watch for a client that leaves takes nothing of what the view still reads."""
+
+    @app.post("/async", stream_body=True)
+    async def asynchronous():
+        stream = request.stream
+
+        async def echo():
+            yield b">"
+            async for chunk in stream:
+                yield chunk
+
+        return echo()
+
+    @app.post("/sync", stream_body=True)
+    def sync():
+        stream = request.stream
+
+        def echo():
+            yield b">"
+            while chunk := stream.read(50_000):
+                yield chunk
+
+        return echo()
+
+    data = bytes(range(256)) * 2000
+    with client.post("/async" if view_async else "/sync", data=data) as response:
+        assert response.data == b">" + data

@@ -141,6 +141,9 @@ class Request(WerkzeugRequest):
     environ_is_made = True
     """Whether ``environ`` is there; else it is made when it is first read."""
 
+    reads_body = False
+    """Whether the view receives the body itself (``stream_body=True``)."""
+
     form_is_parsed = False
     """Whether the form, and with it the files, were read from the body."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import io
 import sys
@@ -59,12 +60,13 @@ async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
         or b"transfer-encoding" in headers
         or (scope.get("http_version", "1.1")[0] > "1" and length is None and method not in ("GET", "HEAD"))
     )
+    chunks = _Chunks(receive) if has_body else None
     (_, status, response_headers, body, close), context = await loop.answer(
         app,
         request,
         None if host is None else host.decode("latin1"),
         b"upgrade" not in headers,
-        _Chunks(receive) if has_body else None,
+        chunks,
         int(length) if length is not None and length.isdigit() else None,
     )
     await send(
@@ -84,6 +86,9 @@ async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
         await send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def disconnected() -> None:
+        if chunks is not None and request.reads_body:
+            # What is received now belongs to the view, which may read while it answers.
+            await chunks.ended()
         while (await receive())["type"] != "http.disconnect":
             pass
 
@@ -97,6 +102,11 @@ class _Chunks:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._more = True
+        self._ended = asyncio.Event()
+
+    async def ended(self) -> None:
+        """Wait until the body has been received, by whoever reads it."""
+        await self._ended.wait()
 
     def __aiter__(self) -> _Chunks:
         return self
@@ -105,9 +115,11 @@ class _Chunks:
         if not self._more:
             raise StopAsyncIteration
         message = await self._receive()
+        self._more = message.get("more_body", False)
+        if not self._more:
+            self._ended.set()
         if message["type"] == "http.disconnect":
             raise ClientDisconnected()
-        self._more = message.get("more_body", False)
         return t.cast(bytes, message.get("body", b""))
 
 

@@ -109,6 +109,7 @@ async def _answer_with_body(
     """Receive the body, or let the view receive it, and run the plan."""
     request = ctx.request
     if plan.stream_body:
+        request.reads_body = True
         request.set_input(LoopBody(request, chunks, length))
     elif chunks is not None and request.routing_exception is None and failure is None:
         try:

@@ -102,11 +102,13 @@ class _Chunks:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._more = True
-        self._ended = asyncio.Event()
+        self._ended: asyncio.Event | None = None
 
     async def ended(self) -> None:
         """Wait until the body has been received, by whoever reads it."""
-        await self._ended.wait()
+        if self._more:
+            self._ended = asyncio.Event()
+            await self._ended.wait()
 
     def __aiter__(self) -> _Chunks:
         return self
@@ -116,7 +118,7 @@ class _Chunks:
             raise StopAsyncIteration
         message = await self._receive()
         self._more = message.get("more_body", False)
-        if not self._more:
+        if self._ended is not None and not self._more:
             self._ended.set()
         if message["type"] == "http.disconnect":
             raise ClientDisconnected()

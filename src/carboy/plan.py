@@ -112,6 +112,11 @@ def _router(app: Carboy, overridden: dict[str, bool]) -> Router | None:
     if unusual or app.subdomain_matching or url_map.host_matching or not isinstance(url_map, Map):
         # Matched by the host too, or by a map that cannot tell when it grows.
         return None
+    previous = app._profile
+    if previous is not None and previous.router is not None and previous.router.map is url_map:
+        # It sees for itself when the map grows. An extension that registers a hook at each request (Flask-Caching)
+        # must not have all routes compiled at each.
+        return previous.router
     return Router(url_map)
 
 

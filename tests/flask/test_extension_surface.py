@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 import carboy
 from carboy import Carboy
+from carboy.engine import profile_of
 from carboy.flask.blueprints import Blueprint, BlueprintSetupState
 from carboy.flask.ctx import RequestContext
 from carboy.flask.globals import app_ctx, current_app, request, request_ctx
@@ -325,3 +326,19 @@ def test_the_metadata_of_flask_is_not_ours() -> None:
     carboy_itself = importlib.metadata.distribution("carboy")
     assert carboy_itself.metadata["Name"] == "carboy"
     assert not [name for name in carboy_itself.requires or () if name.lower().startswith("flask")]
+
+
+def test_hook_registered_at_each_request_does_not_compile_the_routes_again(app: Carboy) -> None:
+    """Flask-Caching registers in its views; with many routes that would cost more than the view."""
+
+    @app.get("/registers")
+    def registers() -> str:
+        app.after_request_funcs.setdefault(None, []).append(lambda response: response)
+        return "x"
+
+    client = app.test_client()
+    client.get("/registers")
+    router = profile_of(app).router
+    client.get("/registers")
+    assert router is not None
+    assert profile_of(app).router is router

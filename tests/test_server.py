@@ -164,9 +164,9 @@ def test_debugger_console_asks_for_the_pin_and_a_trusted_host(run, protocol):
         url = f"http://127.0.0.1:{served.port}/?__debugger__=yes&s={secret}&{cmd}"
         return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5)
 
-    evaluate = f"frm={frame}&cmd=41%2Blen(flask.request.method[:1])"
+    evaluate = f"frm={frame}&cmd='evalu'%2B'ated'*len(flask.request.method[:1])"
     with command(evaluate) as answer:
-        assert b"42" not in answer.read()
+        assert b"evaluated" not in answer.read()
     with pytest.raises(urllib.error.HTTPError) as refused:
         command(f"cmd=pinauth&pin={pin}", Host="evil.example")
     assert refused.value.code == 400
@@ -175,7 +175,7 @@ def test_debugger_console_asks_for_the_pin_and_a_trusted_host(run, protocol):
         assert b'"auth": true' in answer.read()
         cookie = answer.headers["Set-Cookie"].split(";")[0]
     with command(evaluate, Cookie=cookie) as answer:
-        assert b"42" in answer.read()
+        assert b"evaluated" in answer.read()
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])

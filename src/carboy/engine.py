@@ -231,7 +231,7 @@ async def answer_user_error(app: Carboy, ctx: RequestContext, plan: Plan, exc: E
     Raises:
         Exception: *exc*, if there is no handler and it is not an HTTP error.
     """
-    if "handle_user_exception" in profile_of(app).overridden:
+    if app.is_overridden("handle_user_exception"):
         return await call_override(app, ctx, inline, exc, "handle_user_exception", exc)
     return await respond_to(app, ctx, exc, inline)
 
@@ -379,7 +379,7 @@ async def answer_error(app: Carboy, ctx: RequestContext, plan: Plan, exc: Except
     if isinstance(exc, InvalidHeader):
         # Of a response already made. Not the application's error: where a value is refused, a client has sent it.
         return await finalize(app, ctx, plan, await respond_to(app, ctx, exc, inline), inline)
-    if "handle_exception" in profile_of(app).overridden:
+    if app.is_overridden("handle_exception"):
         response: Response = await call_override(app, ctx, inline, exc, "handle_exception", exc)
         return response
     return await answer_500(app, ctx, exc, inline)
@@ -398,14 +398,14 @@ async def answer_500(app: Carboy, ctx: RequestContext, exc: Exception, inline: b
     if propagate or (propagate is None and (app.testing or app.debug)):
         raise exc
     exc_info = (type(exc), exc, exc.__traceback__)
-    if "log_exception" in profile_of(app).overridden:
+    if app.is_overridden("log_exception"):
         app._call_override("log_exception", ctx, exc_info)
     else:
         log_exception(app, ctx, exc_info)
     error = InternalServerError(original_exception=exc)
     handler = app._find_error_handler(error, ctx.request.blueprints)
     result = error if handler is None else await call(inline, handler, error)
-    if "finalize_request" in profile_of(app).overridden:
+    if app.is_overridden("finalize_request"):
         return t.cast("Response", app._call_override("finalize_request", ctx, result, from_error_handler=True))
     return await finalize(app, ctx, plan_of(app, ctx.request), result, inline, from_error_handler=True)
 

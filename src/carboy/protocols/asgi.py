@@ -28,7 +28,7 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
     if kind == "http":
         await _http(app, scope, receive, send)
     elif kind == "lifespan":
-        await lifespan.serve(receive, send)
+        await lifespan.serve(app, receive, send)
     elif kind == "websocket":
         # Refused before it is accepted: answered with 403 (ASGI, "Close - send event").
         await receive()

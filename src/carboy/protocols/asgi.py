@@ -69,15 +69,23 @@ async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
         chunks,
         int(length) if length is not None and length.isdigit() else None,
     )
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in response_headers],
-        }
-    )
+    try:
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    (name.lower().encode("latin1"), value.encode("latin1")) for name, value in response_headers
+                ],
+            }
+        )
+        if type(body) is list:
+            await send({"type": "http.response.body", "body": body[0] if len(body) == 1 else b"".join(body)})
+    except BaseException:
+        # The client has left (ASGI 2.4), or the server gives up.
+        await loop.run_close(close, context)
+        raise
     if type(body) is list:
-        await send({"type": "http.response.body", "body": body[0] if len(body) == 1 else b"".join(body)})
         if close is not None:
             await loop.run_close(close, context)
         return

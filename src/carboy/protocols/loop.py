@@ -332,6 +332,9 @@ async def stream(
     """
     task = t.cast("asyncio.Task[t.Any]", asyncio.current_task())
     left = False
+    if context is None:
+        # One for all pieces: what the generator sets before one it finds again before the next.
+        context = copy_context()
 
     async def watch() -> None:
         nonlocal left
@@ -373,7 +376,9 @@ def _next_or_none(iterator: t.Iterator[bytes]) -> bytes | None:
 
 async def in_thread(context: Context | None, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
     """Run a sync part of making a body; not left behind when cancelled."""
-    future = asyncio.ensure_future(run_in_context(context or copy_context(), func, *args))
+    # Not "or": a context without variables is false.
+    context = copy_context() if context is None else context
+    future = asyncio.ensure_future(run_in_context(context, func, *args))
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

@@ -104,15 +104,15 @@ class Lifecycle:
         await self._shutdown(inline=False)
 
     def startup_blocking(self) -> None:
-        """Like :meth:`startup`, for a server without an event loop."""
+        """Like :meth:`startup`, for a server without an event loop; ends with the process."""
         try:
-            step(self._startup(inline=True))
+            step(self._startup(inline=True, at_first_use=None))
         except StartupError as e:
             self._log(e)
             raise
 
     def shutdown_blocking(self) -> None:
-        """Like :meth:`shutdown`, for a server without an event loop."""
+        """Like :meth:`shutdown`, for a server without an event loop, if it is to be before the process ends."""
         step(self._shutdown(inline=True))
 
     def drain(self) -> None:

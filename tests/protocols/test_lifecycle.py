@@ -399,24 +399,24 @@ def test_start_inside_a_running_loop(app, events):
         await app.lifecycle.ensure_started()
         assert events == STARTED
         app.__rsgi_del__(loop)
-        while app.lifecycle.state != "ended":
-            await asyncio.sleep(0.001)
+        await app.lifecycle.shutdown()
 
     asyncio.run(serve())
     assert events == STARTED + ENDED
 
 
 def test_a_start_that_is_cancelled_ends_what_was_started(app, events):
+    begun = asyncio.Event()
+
     @app.while_serving
     async def endless():
+        begun.set()
         await asyncio.Event().wait()
         yield
 
     async def serve():
         task = asyncio.create_task(app.lifecycle.startup())
-        while len(events) < 4:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.01)
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

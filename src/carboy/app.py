@@ -68,6 +68,7 @@ if t.TYPE_CHECKING:
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 T = t.TypeVar("T")
+P = t.ParamSpec("P")
 
 
 def _make_timedelta(value: t.Any) -> t.Any:
@@ -494,7 +495,7 @@ class Carboy(Registry):
         """The start and the end of the application in this process."""
         return Lifecycle(self)
 
-    def add_background_task(self, func: t.Callable[..., t.Any], *args: t.Any, **kwargs: t.Any) -> None:
+    def add_background_task(self, func: t.Callable[P, t.Any], *args: P.args, **kwargs: P.kwargs) -> None:
         """Call *func*, sync or async, after the response to the current request was sent.
 
         Without a request, or from a WebSocket, it starts at once. It runs in a

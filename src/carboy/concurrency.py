@@ -308,11 +308,14 @@ class DaemonThreads:
 
         Returns:
             A function that takes *func* back, and says whether that was in time.
+
+        Raises:
+            RuntimeError: The system has no thread left.
         """
         with self._lock:
             if self._count < self._limit:
-                self._count += 1
                 threading.Thread(target=self._work, args=(func,), name="carboy-task", daemon=True).start()
+                self._count += 1
             else:
                 self._waiting.append(func)
         return functools.partial(self._take_back, func)

@@ -120,7 +120,10 @@ class Lifecycle:
         if not self.draining:
             self.draining = True
             for connection in list(self.long_lived):
-                connection.end()
+                try:
+                    connection.end()
+                except Exception:
+                    self._application.logger.exception(f"{connection!r} could not be ended")
 
     # -- Without such a server: at first use -----------------------------------------
 

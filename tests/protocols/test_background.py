@@ -200,6 +200,53 @@ def test_added_by_other_functions_of_a_request(app, client, done, wrap):
     assert sorted(seen) == ["after", "before", "stream", "task", "teardown", "teardown"]
 
 
+@KINDS
+@pytest.mark.parametrize("how", ["middleware", "overridden", "file"])
+def test_whatever_way_the_response_goes(app, client, done, wrap, how):
+    seen = []
+
+    @app.get("/")
+    def index():
+        app.add_background_task(wrap(seen.append), "task")
+        return carboy.send_file(__file__) if how == "file" else "served"
+
+    if how == "middleware":
+        wsgi_app = app.wsgi_app
+        app.wsgi_app = lambda environ, start_response: wsgi_app(environ, start_response)
+    elif how == "overridden":
+        full_dispatch_request = app.full_dispatch_request
+        app.full_dispatch_request = lambda: full_dispatch_request()
+    assert client.get("/", buffered=True).status_code == 200
+    done()
+    assert seen == ["task"]
+
+
+def test_runs_although_the_request_was_cancelled(app, done):
+    """As hypercorn does when the client leaves."""
+    seen = []
+
+    async def serve():
+        begun, never = asyncio.Event(), asyncio.Event()
+
+        @app.get("/")
+        async def index():
+            app.add_background_task(as_async(seen.append), "async")
+            app.add_background_task(seen.append, "sync")
+            begun.set()
+            await never.wait()
+
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+        request = asyncio.create_task(app(scope, never.wait, never.wait))
+        await begun.wait()
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        await app.lifecycle.shutdown()
+
+    asyncio.run(serve())
+    assert sorted(seen) == ["async", "sync"]
+
+
 def test_the_body_is_gone_but_what_was_parsed_stays(app, client, done):
     seen = []
 

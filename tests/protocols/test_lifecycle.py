@@ -354,18 +354,19 @@ def test_draining(app, lifespan):
     class Connection:
         def end(self):
             ended.append(app.lifecycle.draining)
+            raise ValueError("One that cannot be ended keeps none of the others open.")
 
     app.before_serving(lambda: None)
     app.add_url_rule("/", view_func=lambda: "", endpoint="index")
     with lifespan():
-        app.lifecycle.long_lived.add(Connection())
+        app.lifecycle.long_lived |= {Connection(), Connection()}
         assert not app.lifecycle.draining
         app.lifecycle.drain()
-        assert ended == [True]
-    assert ended == [True]
+        assert ended == [True, True]
+    assert (app.lifecycle.draining, len(ended)) == (True, 2)
     with lifespan():
         assert not app.lifecycle.draining
-    assert ended == [True, True]
+    assert len(ended) == 4
 
 
 def test_an_event_loop_that_ends_ends_what_it_started(app, events):

@@ -249,13 +249,19 @@ async def run_detached(coroutine: t.Coroutine[t.Any, t.Any, T]) -> T:
 
 
 def run_where(loop: asyncio.AbstractEventLoop | None, make: t.Callable[[bool], t.Coroutine[t.Any, t.Any, T]]) -> T:
-    """Run ``make(inline)`` on *loop*, or in this thread if there is none any more, and wait for it."""
+    """Run ``make(inline)`` on *loop*, or in this thread if there is none any more, and wait for it.
+
+    Raises:
+        RuntimeError: This is the thread of the loop, which runs.
+    """
     if loop is None or loop.is_closed():
         return step(make(True))
     if not loop.is_running():
         return loop.run_until_complete(make(False))
     import asyncio
 
+    if asyncio._get_running_loop() is loop:
+        raise RuntimeError("This would wait for the event loop on that loop's own thread. Use the method to await.")
     return asyncio.run_coroutine_threadsafe(make(False), loop).result()
 
 

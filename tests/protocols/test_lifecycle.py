@@ -169,6 +169,46 @@ def test_requests_at_once_start_it_once_and_wait(app, client, protocol):
     assert (answers, len(starts)) == (["True"] * 4, 1)
 
 
+def test_without_hooks(app, client):
+    """The end is the end of background tasks, and a request comes after it as after any other."""
+    seen = []
+
+    @app.get("/")
+    def index():
+        app.add_background_task(seen.append, app.lifecycle.draining)
+        return app.lifecycle.state
+
+    assert client.get("/").text == "new"
+    app.lifecycle.shutdown_blocking()
+    assert (seen, app.lifecycle.draining) == ([False], True)
+    assert client.get("/").text == "serving"
+    app.lifecycle.shutdown_blocking()
+    assert seen == [False, False]
+    app.add_background_task(seen.append, "from a command")
+    for _ in range(2):
+        app.lifecycle.shutdown_blocking()
+    assert seen == [False, False, "from a command"]
+
+
+def test_hooks_of_the_end_run_on_the_loop_of_the_start(app, client):
+    loops = []
+
+    @app.while_serving
+    async def around():
+        loops.append(asyncio.get_running_loop())
+        yield
+        loops.append(asyncio.get_running_loop())
+
+    @app.get("/")
+    async def index():
+        loops.append(asyncio.get_running_loop())
+        return ""
+
+    client.get("/")
+    app.lifecycle.shutdown_blocking()
+    assert loops == loops[:1] * 3
+
+
 def test_blueprints(app, lifespan):
     events = []
     outer, inner = carboy.Blueprint("outer", __name__), carboy.Blueprint("inner", __name__)

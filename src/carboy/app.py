@@ -64,6 +64,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from werkzeug.wrappers import Response as WerkzeugResponse
 
+    from .http.websocket import WebSocket
     from .testing import FlaskClient, FlaskCliRunner
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
@@ -151,15 +152,22 @@ class Carboy(Registry):
             "PREFERRED_URL_SCHEME": "http",
             "TEMPLATES_AUTO_RELOAD": None,
             "MAX_COOKIE_SIZE": 4093,
+            "WEBSOCKET_ALLOWED_ORIGINS": None,
+            "WEBSOCKET_IDLE_TIMEOUT": None,
+            "WEBSOCKET_MAX_MESSAGE_SIZE": 1024 * 1024,
             "PROVIDE_AUTOMATIC_OPTIONS": True,
             "BACKGROUND_TASKS_LIMIT": 1_000,
             "BACKGROUND_TASK_THREADS": 8,
             "BACKGROUND_TASK_TIMEOUT": 10.0,
+            "REQUEST_TIMEOUT": None,
         }
     )
 
     request_class: type[Request] = Request
     response_class: type[Response] = Response
+    websocket_class: type[WebSocket] | None = None
+    """Class of WebSockets; None for :class:`carboy.WebSocket`."""
+
     session_interface: SessionInterface = SecureCookieSessionInterface()
     aborter_class = Aborter
     jinja_environment = Environment
@@ -407,10 +415,13 @@ class Carboy(Registry):
                 - ``run``: where a sync view runs under ASGI and RSGI.
                   ``"thread"`` (default), or ``"loop"`` for one that does not block.
                 - ``stream_body``: give the view the body as it arrives.
+                - ``timeout``: seconds that hooks and view may take before the
+                  answer is 503; None for no limit. By default
+                  ``REQUEST_TIMEOUT``. See docs/async.md for what can be stopped.
 
         Raises:
             TypeError: *methods* is a string.
-            ValueError: *run* is something else.
+            ValueError: *run* is something else, or *timeout* is not positive.
             AssertionError: The endpoint has another view already.
         """
         if endpoint is None:
@@ -419,6 +430,9 @@ class Carboy(Registry):
         if run not in {"thread", "loop"}:
             raise ValueError(f"'run' must be 'thread' or 'loop', not {run!r} (endpoint {endpoint!r}).")
         stream_body = bool(options.pop("stream_body", False))
+        timeout = options.pop("timeout", _sentinel)
+        if timeout is not _sentinel and timeout is not None and timeout <= 0:
+            raise ValueError(f"'timeout' is a number of seconds, or None; not {timeout!r} (endpoint {endpoint!r}).")
         methods = options.pop("methods", None)
         if methods is None:
             methods = getattr(view_func, "methods", None) or ("GET",)
@@ -436,6 +450,8 @@ class Carboy(Registry):
         rule_object.provide_automatic_options = provide_automatic_options
         rule_object.run = run
         rule_object.stream_body = stream_body
+        if timeout is not _sentinel:
+            rule_object.timeout = timeout
         self.url_map.add(rule_object)
         if view_func is not None:
             other = self.view_functions.get(endpoint)
@@ -1050,12 +1066,15 @@ _WATCHED = frozenset(
         *_ORIGINALS,
         "after_request_funcs",
         "after_serving_funcs",
+        "after_websocket_funcs",
         "before_request_funcs",
         "before_serving_funcs",
+        "before_websocket_funcs",
         "session_interface",
         "subdomain_matching",
         "teardown_appcontext_funcs",
         "teardown_request_funcs",
+        "teardown_websocket_funcs",
         "url_map",
         "url_value_preprocessors",
         "view_functions",

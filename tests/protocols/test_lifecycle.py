@@ -431,6 +431,50 @@ def test_an_event_loop_that_ends_ends_what_it_started(app, events):
     assert events == (STARTED + ENDED) * 2
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_websocket_starts_it_too(app, events, broken):
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    sent = []
+
+    @app.before_serving
+    def connect():
+        if broken:
+            raise ConnectionRefusedError("no database")
+
+    @app.websocket("/ws")
+    async def handler():
+        done = asyncio.Event()
+
+        async def task():
+            sent.append("task")
+            done.set()
+
+        app.add_background_task(task)
+        # It starts at once: there is no response to wait for.
+        await done.wait()
+        await carboy.websocket.send("served")
+
+    async def serve():
+        incoming = [{"type": "websocket.connect"}]
+        scope = {"type": "websocket", "path": "/ws", "query_string": b"", "headers": []}
+
+        async def receive():
+            return incoming.pop() if incoming else await asyncio.Event().wait()
+
+        async def send(event):
+            sent.append(event.get("text", event["type"]))
+
+        await app(scope, receive, send)
+
+    asyncio.run(serve())
+    if broken:
+        assert sent == ["websocket.close"]
+        assert events == ["before 1 carboy_test", "before 2 carboy_test"]
+    else:
+        assert sent == ["task", "websocket.accept", "served", "websocket.close"]
+        assert events == STARTED + ENDED
+
+
 def test_start_inside_a_running_loop(app, events):
     """granian, embedded."""
 

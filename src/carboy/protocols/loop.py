@@ -7,15 +7,16 @@ plan runs as a whole in one worker thread.
 from __future__ import annotations
 
 import asyncio
+import copy
 import io
 import tempfile
 import typing as t
 from contextvars import Context, copy_context
 
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, ServiceUnavailable
 
 from .. import engine
-from ..concurrency import run_in_context, run_in_thread, step
+from ..concurrency import long_lived_threads, run_in_context, run_in_thread, step
 from ..context import RequestContext
 from ..http.response import Wire, wire_from_wsgi
 from ..lifecycle import StartupError
@@ -23,10 +24,16 @@ from ..lifecycle import StartupError
 if t.TYPE_CHECKING:
     from ..app import Carboy
     from ..http import Request, Response
+    from ..http.websocket import Connection, WebSocket
     from ..plan import Plan, Profile
 
 MEMORY_LIMIT = 1024 * 1024
 """Bytes of a body that are kept in memory; what is larger goes to a temporary file."""
+
+_NO_THREAD_LEFT = (
+    "All threads for long-lived connections are taken. CARBOY_LONG_LIVED_THREADS in the environment sets how many there"
+    " are; async code needs none."
+)
 
 Answer = tuple[Wire, Context | None]
 """A response to send, and the copy of the context variables that its body is made in."""
@@ -100,7 +107,51 @@ def _run(app: Carboy, ctx: RequestContext, plan: Plan, failure: Exception | None
     if plan.on_loop:
         return engine.handle(app, ctx, plan, False, _write, None, failure)
     context = ctx.unbind_copy()
-    return run_in_context(context, step, engine.handle(app, ctx, plan, True, _write, context, failure))
+    answer = run_in_context(context, step, engine.handle(app, ctx, plan, True, _write, context, failure))
+    return answer if plan.timeout is None else _answer_in_time(app, ctx, plan, plan.timeout, answer)
+
+
+async def _answer_in_time(
+    app: Carboy, ctx: RequestContext, plan: Plan, seconds: float, answer: t.Coroutine[t.Any, t.Any, Answer]
+) -> Answer:
+    """Wait for a plan that runs in a thread; answer in its place when the time is over.
+
+    A thread cannot be stopped: it goes on to its end, with its own context and its
+    teardown functions, and what it answers is dropped.
+    """
+    task = asyncio.get_running_loop().create_task(answer)
+    try:
+        await asyncio.wait((task,), timeout=seconds)
+    finally:
+        if not task.done():
+            _overdue.add(task)
+            task.add_done_callback(_drop)
+    if task.done():
+        return task.result()
+    request = copy.copy(ctx.request)
+    # The body, the files and the background tasks are the thread's.
+    request._input, request.form_is_parsed, request.background = None, False, None
+    late = RequestContext(app, request=request)
+    late.bind()
+    return await engine.handle(app, late, plan, False, _write, None, engine.Overdue(seconds))
+
+
+_overdue: set[asyncio.Task[Answer]] = set()
+
+
+def _drop(task: asyncio.Task[Answer]) -> None:
+    """Free what the answer of an overdue thread holds; its errors were logged where they happened."""
+    _overdue.discard(task)
+    if task.cancelled() or task.exception() is not None:
+        return
+    (_, _, _, _, close), context = task.result()
+    if close is not None:
+        closing = task.get_loop().create_task(run_close(close, context))
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
+
+
+_closing: set[asyncio.Task[None]] = set()
 
 
 async def _answer_with_session(
@@ -159,6 +210,55 @@ async def _answer_through_wsgi(
     environ.pop("werkzeug.request", None)
     context = copy_context()
     return await run_in_context(context, wire_from_wsgi, app, environ), context
+
+
+# -- The WebSocket -------------------------------------------------------------------
+
+
+async def converse(app: Carboy, websocket: WebSocket, host: str | None, connection: Connection) -> None:
+    """Run *websocket* until its handler has ended.
+
+    Args:
+        host: The value of the ``Host`` header.
+        connection: Sends and receives.
+    """
+    profile = engine.profile_of(app)
+    failure: Exception | None = None
+    if profile.starts_first:
+        try:
+            await app.lifecycle.ensure_started()
+        except StartupError as e:
+            failure = e
+        profile = engine.profile_of(app)
+    websocket.connect(app, connection)
+    ctx = RequestContext(app, request=websocket)
+    ctx.bind()
+    if not profile.session_can_wait:
+        try:
+            await run_in_thread(ctx.open)
+        except Exception as e:
+            failure = e
+    plan, failed = engine.begin(app, ctx, profile, host, plain=False, entered=True)
+    failure = failure or failed
+    on_loop = plan.on_loop
+    if not on_loop and not long_lived_threads().reserve():
+        websocket.routing_exception = ServiceUnavailable(_NO_THREAD_LEFT, retry_after=10)
+        on_loop = True
+    try:
+        if on_loop:
+            websocket.handled_by(asyncio.current_task())
+            response = await engine.converse(app, ctx, plan, False, failure)
+        else:
+            context = ctx.unbind_copy()
+            response = await long_lived_threads().run(context, step, engine.converse(app, ctx, plan, True, failure))
+    finally:
+        websocket.release()
+    if response is None:
+        await websocket.shut()
+    else:
+        _, status, headers, body, close = response
+        await websocket.refuse(status, headers, b"".join(body))
+        await run_close(close, None)
 
 
 # -- The request's body --------------------------------------------------------------

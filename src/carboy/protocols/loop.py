@@ -214,7 +214,6 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
         on_loop = True
     try:
         if on_loop:
-            websocket.handled_by(asyncio.current_task())
             response = await engine.converse(app, ctx, plan, False, failure)
         else:
             context = ctx.unbind_copy()

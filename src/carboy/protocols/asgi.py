@@ -31,7 +31,7 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
     elif kind == "websocket":
         request_class = app.websocket_class or WebSocket
     elif kind == "lifespan":
-        await lifespan.serve(receive, send)
+        await lifespan.serve(app, receive, send)
         return
     else:
         raise ValueError(f"The server opened an ASGI connection of the unknown type {kind!r}.")
@@ -84,15 +84,23 @@ async def _http(
         chunks,
         int(length) if length is not None and length.isdigit() else None,
     )
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in response_headers],
-        }
-    )
+    try:
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    (name.lower().encode("latin1"), value.encode("latin1")) for name, value in response_headers
+                ],
+            }
+        )
+        if type(body) is list:
+            await send({"type": "http.response.body", "body": body[0] if len(body) == 1 else b"".join(body)})
+    except BaseException:
+        # The client has left (ASGI 2.4), or the server gives up.
+        await loop.run_close(close, context)
+        raise
     if type(body) is list:
-        await send({"type": "http.response.body", "body": body[0] if len(body) == 1 else b"".join(body)})
         if close is not None:
             await loop.run_close(close, context)
         return

@@ -223,9 +223,14 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
         connection: Sends and receives.
     """
     websocket.connect(app, connection)
+    failure: Exception | None = None
+    if engine.profile_of(app).starts_first:
+        try:
+            await app.lifecycle.ensure_started()
+        except StartupError as e:
+            failure = e
     profile = engine.profile_of(app)
     ctx = RequestContext(app, request=websocket)
-    failure: Exception | None = None
     ctx.bind()
     if not profile.session_can_wait:
         try:
@@ -235,9 +240,14 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
     plan, failed = engine.begin(app, ctx, profile, host, plain=False, entered=True)
     failure = failure or failed
     on_loop = plan.on_loop
-    if not on_loop and not long_lived_threads().reserve():
+    lifecycle = app.lifecycle
+    if lifecycle.draining:
+        websocket.routing_exception = ServiceUnavailable("The server is stopping.", retry_after=1)
+        on_loop = True
+    elif not on_loop and not long_lived_threads().reserve():
         websocket.routing_exception = ServiceUnavailable(_NO_THREAD_LEFT, retry_after=10)
         on_loop = True
+    lifecycle.long_lived.add(websocket)
     try:
         if on_loop:
             response = await engine.converse(app, ctx, plan, False, failure)
@@ -245,6 +255,7 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
             context = ctx.unbind_copy()
             response = await long_lived_threads().run(context, step, engine.converse(app, ctx, plan, True, failure))
     finally:
+        lifecycle.long_lived.discard(websocket)
         websocket.release()
     if response is None:
         await websocket.shut()

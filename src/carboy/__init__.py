@@ -5,6 +5,7 @@ import typing as _t
 from . import json as json
 from . import signals as signals
 from .app import Carboy as Carboy
+from .background import TooManyBackgroundTasks as TooManyBackgroundTasks
 from .blueprint import Blueprint as Blueprint
 from .config import Config as Config
 from .context import after_this_request as after_this_request

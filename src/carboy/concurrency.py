@@ -10,11 +10,13 @@ process (so that connection pools bound to a loop work from request to request).
 
 from __future__ import annotations
 
+import atexit
 import functools
 import inspect
 import os
 import threading
 import typing as t
+from collections import deque
 from contextvars import Context, ContextVar, copy_context
 
 if t.TYPE_CHECKING:
@@ -258,3 +260,141 @@ async def call(inline: bool, func: t.Callable[..., t.Any], *args: t.Any) -> t.An
     if is_async(func):
         return run_blocking(func(*args)) if inline else await func(*args)
     return func(*args) if inline else await run_in_thread(func, *args)
+
+
+# -- Work that outlives a request --------------------------------------------------
+
+
+def current_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop for async work that the current code starts.
+
+    The running one; in sync code the one that sent it to its thread; else the
+    process's own.
+    """
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        loop = _server_loop.get()
+        return background_loop() if loop is None or not loop.is_running() else loop
+
+
+async def wait_for(futures: t.Collection[Future[t.Any]], seconds: float | None, inline: bool) -> None:
+    """Wait until all *futures* are done, or *seconds*; none is cancelled."""
+    if inline:
+        from concurrent.futures import wait
+
+        wait(futures, seconds)
+    elif futures:
+        import asyncio
+
+        await asyncio.wait([asyncio.wrap_future(future) for future in futures], timeout=seconds)
+
+
+async def run_detached(coroutine: t.Coroutine[t.Any, t.Any, T]) -> T:
+    """Run *coroutine* in a task and a context of its own, and wait for it.
+
+    It goes on when whoever waits is cancelled, and sees none of its variables.
+    """
+    import asyncio
+
+    return await asyncio.shield(asyncio.get_running_loop().create_task(coroutine, context=Context()))
+
+
+def run_where(loop: asyncio.AbstractEventLoop | None, make: t.Callable[[bool], t.Coroutine[t.Any, t.Any, T]]) -> T:
+    """Run ``make(inline)`` on *loop*, or in this thread if there is none any more, and wait for it."""
+    if loop is None or loop.is_closed():
+        return step(make(True))
+    if not loop.is_running():
+        return loop.run_until_complete(make(False))
+    import asyncio
+
+    return asyncio.run_coroutine_threadsafe(make(False), loop).result()
+
+
+def start_task(
+    loop: asyncio.AbstractEventLoop,
+    func: t.Callable[[], t.Coroutine[t.Any, t.Any, None]],
+    context: Context,
+    ended: t.Callable[[bool], None],
+) -> t.Callable[[], None]:
+    """Run ``func()`` as a task on *loop*; may be called from any thread.
+
+    Args:
+        ended: Called on the loop in the end, with whether it was cancelled.
+
+    Returns:
+        A function that cancels the task, from any thread.
+    """
+    tasks: list[asyncio.Task[None]] = []
+
+    def start() -> None:
+        task = loop.create_task(func(), context=context)
+        tasks.append(task)
+        task.add_done_callback(lambda task: ended(task.cancelled()), context=Context())
+
+    def cancel() -> None:
+        # Callbacks run in order, so the task has been made.
+        loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+
+    loop.call_soon_threadsafe(start, context=Context())
+    return cancel
+
+
+class DaemonThreads:
+    """Threads for work that must not keep the process alive, some at a time.
+
+    Those of a ``ThreadPoolExecutor`` would: the interpreter joins them.
+
+    Args:
+        limit: Most threads at a time; what is more waits its turn.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count = 0
+        self._waiting: deque[t.Callable[[], None]] = deque()
+        self._lock = threading.Lock()
+
+    def start(self, func: t.Callable[[], None]) -> t.Callable[[], bool]:
+        """Run *func*, which must not raise, in a thread when there is one free.
+
+        Returns:
+            A function that takes *func* back, and says whether that was in time.
+        """
+        with self._lock:
+            if self._count < self._limit:
+                self._count += 1
+                threading.Thread(target=self._work, args=(func,), name="carboy-task", daemon=True).start()
+            else:
+                self._waiting.append(func)
+        return functools.partial(self._take_back, func)
+
+    def _take_back(self, func: t.Callable[[], None]) -> bool:
+        with self._lock:
+            try:
+                self._waiting.remove(func)
+            except ValueError:
+                return False
+            return True
+
+    def _work(self, func: t.Callable[[], None]) -> None:
+        while True:
+            func()
+            with self._lock:
+                if not self._waiting:
+                    self._count -= 1
+                    return
+                func = self._waiting.popleft()
+
+
+def at_exit(func: t.Callable[[], t.Any]) -> None:
+    """Call *func* when the process ends, while threads and executors still work.
+
+    Also in children of :mod:`multiprocessing`, which skip :mod:`atexit`.
+    """
+    # Imported for its own function of this kind, which stops all executors: the last one registered is called first.
+    import concurrent.futures.thread  # noqa: F401
+
+    getattr(threading, "_register_atexit", atexit.register)(func)

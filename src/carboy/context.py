@@ -384,16 +384,23 @@ class RequestContext(AppContext):
 
     async def _pop(self, exc: BaseException | None, inline: bool) -> None:
         app = self.app
+        failed = True
         try:
-            if len(self._cv_tokens) == 1:
-                await app._teardown_request(self, exc, inline)
+            try:
+                if len(self._cv_tokens) == 1:
+                    await app._teardown_request(self, exc, inline)
+            finally:
+                app_token = self._leave_request()
+                if app_token is not None:
+                    try:
+                        await app._teardown_appcontext(self, exc, inline)
+                    finally:
+                        self._leave_app(app_token)
+            failed = False
         finally:
-            app_token = self._leave_request()
-            if app_token is not None:
-                try:
-                    await app._teardown_appcontext(self, exc, inline)
-                finally:
-                    self._leave_app(app_token)
+            background = self.request.background
+            if background is not None and not self._cv_tokens:
+                background.context_left(self, failed)
 
     def leave(self) -> None:
         """Leave this context, for which no teardown function is registered."""

@@ -17,7 +17,7 @@ LAYERS = [
     ["context"],
     ["json", "http", "routing", "config", "logging", "debug"],
     ["sessions", "templating", "views", "files", "flash", "results", "errors", "proxies", "shortcuts"],
-    ["registry", "blueprint", "plan", "engine"],
+    ["registry", "blueprint", "plan", "engine", "background", "lifecycle"],
     ["protocols"],
     ["app"],
     ["testing", "server", "cli", "__init__", "__main__"],

@@ -26,6 +26,8 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
     from werkzeug.routing import Rule
 
+    from ..background import Deferred
+
 
 def decode_path(value: str) -> str:
     """Return the text of a WSGI path, which is bytes disguised as Latin-1 (PEP 3333)."""
@@ -152,6 +154,12 @@ class Request(WerkzeugRequest):
 
     closes_plainly = True
     """Whether ``close`` has nothing to do where there are no files and no body."""
+
+    has_response = True
+    """Whether it is answered by one response, which background tasks wait for."""
+
+    background: Deferred | None = None
+    """The background tasks that wait for the response to be sent."""
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)

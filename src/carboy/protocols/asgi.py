@@ -31,7 +31,7 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
     elif kind == "websocket":
         request_class = app.websocket_class or WebSocket
     elif kind == "lifespan":
-        await lifespan.serve(receive, send)
+        await lifespan.serve(app, receive, send)
         return
     else:
         raise ValueError(f"The server opened an ASGI connection of the unknown type {kind!r}.")

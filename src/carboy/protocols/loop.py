@@ -19,6 +19,7 @@ from .. import engine
 from ..concurrency import long_lived_threads, run_in_context, run_in_thread, step
 from ..context import RequestContext
 from ..http.response import Wire, wire_from_wsgi
+from ..lifecycle import StartupError
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
@@ -39,7 +40,10 @@ Answer = tuple[Wire, Context | None]
 
 
 def _write(response: Response, request: Request, context: Context | None) -> Answer:
-    return response.wire(request), context
+    wire = response.wire(request)
+    if request.background is not None:
+        wire = request.background.after_sending(wire)
+    return wire, context
 
 
 def answer(
@@ -49,6 +53,7 @@ def answer(
     plain: bool,
     chunks: t.AsyncIterator[bytes] | None,
     length: int | None,
+    started: bool = False,
 ) -> t.Awaitable[Answer]:
     """Run *request*; await the result to have what to send.
 
@@ -58,8 +63,11 @@ def answer(
         chunks: Receives the body, or raises ``ClientDisconnected``; None if there
             is no body.
         length: The announced length of the body, in bytes.
+        started: Whether to take the application for started, whatever it says.
     """
     profile = engine.profile_of(app)
+    if profile.starts_first and not started:
+        return _answer_when_started(app, request, host, plain, chunks, length)
     overridden = profile.overridden
     if "wsgi_app" in overridden or "__call__" in overridden:
         return _answer_through_wsgi(app, request, chunks, length)
@@ -75,6 +83,24 @@ def answer(
     if plan.on_loop:
         return engine.handle(app, ctx, plan, False, _write, None, failure)
     return _run(app, ctx, plan, failure)
+
+
+async def _answer_when_started(
+    app: Carboy,
+    request: Request,
+    host: str | None,
+    plain: bool,
+    chunks: t.AsyncIterator[bytes] | None,
+    length: int | None,
+) -> Answer:
+    """Run the serving hooks, for which the server had no event, and then the request."""
+    try:
+        await app.lifecycle.ensure_started()
+    except StartupError as e:
+        ctx = RequestContext(app, request=request)
+        ctx.bind()
+        return await _run(app, ctx, engine.profile_of(app).unrouted, e)
+    return await answer(app, request, host, plain, chunks, length, started=True)
 
 
 def _run(app: Carboy, ctx: RequestContext, plan: Plan, failure: Exception | None) -> t.Awaitable[Answer]:

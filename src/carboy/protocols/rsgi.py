@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import typing as t
 
 from werkzeug.exceptions import BadRequest, ClientDisconnected
 
 from ..http.websocket import ABNORMAL, NO_STATUS, WebSocket, WebSocketDisconnect
+from ..lifecycle import ShutdownError, StartupError
 from . import loop
 from .asgi import add_headers, add_wsgi_keys
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
     from ..http import Request
+
+
+_changes: set[asyncio.Task[None]] = set()
+
+
+def change(loop: asyncio.AbstractEventLoop, work: t.Coroutine[t.Any, t.Any, None]) -> None:
+    """Start the application or shut it down, before and after the loop runs.
+
+    Where the loop runs all the time (granian, embedded), the change is only begun
+    here, and requests wait for it.
+    """
+    if not loop.is_running():
+        loop.run_until_complete(work)
+        return
+
+    async def go_on() -> None:
+        # What failed was logged; the first request tries again.
+        with contextlib.suppress(StartupError, ShutdownError):
+            await work
+
+    task = loop.create_task(go_on())
+    _changes.add(task)
+    task.add_done_callback(_changes.discard)
 
 
 async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:

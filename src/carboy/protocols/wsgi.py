@@ -9,6 +9,7 @@ from .. import engine
 from ..concurrency import run_blocking, run_in_thread, step
 from ..context import RequestContext
 from ..http.request import limited_stream
+from ..lifecycle import StartupError
 
 if t.TYPE_CHECKING:
     from contextvars import Context
@@ -19,9 +20,17 @@ if t.TYPE_CHECKING:
     from ..http import Request, Response
 
 
-def serve(app: Carboy, environ: WSGIEnvironment, start_response: StartResponse) -> t.Iterable[bytes]:
-    """Serve one request; return the body."""
+def serve(
+    app: Carboy, environ: WSGIEnvironment, start_response: StartResponse, started: bool = False
+) -> t.Iterable[bytes]:
+    """Serve one request; return the body.
+
+    Args:
+        started: Whether to take the application for started, whatever it says.
+    """
     profile = engine.profile_of(app)
+    if profile.starts_first and not started:
+        return _serve_when_started(app, environ, start_response)
     if "request_context" in profile.overridden:
         ctx = app.request_context(environ)
     else:
@@ -32,14 +41,29 @@ def serve(app: Carboy, environ: WSGIEnvironment, start_response: StartResponse) 
     return step(engine.handle(app, ctx, plan, True, _write, start_response, failure))
 
 
+def _serve_when_started(app: Carboy, environ: WSGIEnvironment, start_response: StartResponse) -> t.Iterable[bytes]:
+    """Run the serving hooks, for which WSGI has no event, and then the request."""
+    try:
+        app.lifecycle.ensure_started_blocking()
+    except StartupError as e:
+        ctx = RequestContext(app, environ)
+        ctx.bind()
+        return step(engine.handle(app, ctx, engine.profile_of(app).unrouted, True, _write, start_response, e))
+    return serve(app, environ, start_response, started=True)
+
+
 def _write(response: Response, request: Request, start_response: StartResponse) -> t.Iterable[bytes]:
-    status, _, headers, body, close = response.wire(request)
+    background = request.background
+    wire = response.wire(request)
+    status, _, headers, body, close = wire if background is None else background.after_sending(wire)
     start_response(status, headers)
     if type(body) is list:
         return body if close is None else ClosingBody(iter(body), close)
     if hasattr(body, "__aiter__"):
         iterator = AsyncBody(body)
         return ClosingBody(iterator, iterator.closing(close))
+    if background is not None:
+        return ClosingBody(iter(body), t.cast("t.Callable[[], t.Any]", close))
     # As it is: a server may recognise its own file wrapper.
     return body  # type: ignore[no-any-return]
 

@@ -311,7 +311,7 @@ class AwaitedBody:
         item = await self.output.get()
         if item is None:
             self.done = True
-            self.task.result()
+            raise_failure(self.task)
         return item
 
     async def aclose(self, limit: float = LEAVE_TIMEOUT) -> None:
@@ -437,10 +437,16 @@ async def finish(task: asyncio.Task[None], limit: float) -> None:
     if not done:
         task.cancel()
         raise still_running(limit)
-    try:
-        task.result()
-    except ClientLeft:
-        pass
+    raise_failure(task)
+
+
+def raise_failure(task: asyncio.Task[None]) -> None:
+    """Raise what the application has raised, if it did, except that the client left."""
+    if task.cancelled():
+        raise RuntimeError("The application's task was cancelled, but not by a server.")
+    error = task.exception()
+    if error is not None and not isinstance(error, ClientLeft):
+        raise error
 
 
 def still_running(limit: float) -> RuntimeError:

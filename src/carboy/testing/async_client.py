@@ -174,7 +174,7 @@ class AsyncClient:
             try:
                 status, headers = await body.head()
             except BaseException:
-                await body.aclose()
+                body.abandon()
                 raise
         response = self._response_class(_Unread(), status_line(status), Headers(headers), request=request)
         response._unread = body

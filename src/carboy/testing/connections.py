@@ -655,7 +655,7 @@ class AsyncEventStream(_Waiting):
                 return self
             content = await self.within(_joined(body), None, "The body of the response did not end")
         except BaseException:
-            await self._stop(None)
+            body.abandon()
             raise
         raise EventStreamRefused(self._respond(status, headers, content, self.request))
 

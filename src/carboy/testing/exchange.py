@@ -314,6 +314,12 @@ class AwaitedBody:
             raise_failure(self.task)
         return item
 
+    def abandon(self) -> None:
+        """Leave and cancel the application, without waiting for it."""
+        self.done = True
+        self.exchange.leave()
+        self.task.cancel()
+
     async def aclose(self, limit: float = LEAVE_TIMEOUT) -> None:
         """Leave, if the response is not read to its end, and wait until the application has returned."""
         if self.done:

@@ -108,7 +108,7 @@ def test_no_event_stream(app, client):
     with pytest.raises(EventStreamRefused, match="200 OK of type application/json") as refused:
         client.events("/").__enter__()
     assert refused.value.response.json == {"a": 1}
-    with pytest.raises(EventStreamRefused, match="404 NOT FOUND|404 Not Found"):
+    with pytest.raises(EventStreamRefused, match="404"):
         client.events("/nowhere").__enter__()
 
 

@@ -144,7 +144,7 @@ def test_refusal(app, client, protocol):
     async def handler():
         return {"why": "full"}, 503, {"Set-Cookie": "a=b", "Retry-After": "3"}
 
-    with pytest.raises(WebSocketRefused, match="503 SERVICE UNAVAILABLE|503 Service Unavailable") as refused:
+    with pytest.raises(WebSocketRefused, match="503") as refused:
         client.websocket("/").__enter__()
     response = refused.value.response
     assert response.status_code == 503
@@ -234,7 +234,7 @@ def test_waits_are_bounded(app, client):
     with pytest.raises(TimeoutError, match=r"handshake was not answered within 0.05 s \(GET /unanswered\)"):
         client.websocket("/unanswered", timeout=0.05).__enter__()
     with client.websocket("/silent") as ws:
-        with pytest.raises(TimeoutError, match="No message came from the WebSocket within 0.01 s"):
+        with pytest.raises(TimeoutError, match=r"No message came from the WebSocket within 0\.01 s"):
             ws.receive(timeout=0.01)
         ws.timeout = 0.02
         with pytest.raises(TimeoutError, match=r"within 0.02 s"):

@@ -129,10 +129,10 @@ def run_blocking(
         # An exception in the future holds this frame, which would hold the future: a cycle.
         del result
         if context is None:
-            _adopt(copy)
+            adopt(copy)
 
 
-def _adopt(context: Context) -> None:
+def adopt(context: Context) -> None:
     """Set here the variables that were set in *context*, a copy."""
     for variable, value in context.items():
         if variable is not _server_loop and variable.get(_missing) is not value:
@@ -247,7 +247,7 @@ async def run_in_thread(func: t.Callable[P, T], *args: P.args, **kwargs: P.kwarg
             return await run_in_context(context, functools.partial(func, *args, **kwargs))
         return await run_in_context(context, func, *args)
     finally:
-        _adopt(context)
+        adopt(context)
 
 
 async def call(inline: bool, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:

@@ -222,15 +222,14 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
         host: The value of the ``Host`` header.
         connection: Sends and receives.
     """
-    profile = engine.profile_of(app)
+    websocket.connect(app, connection)
     failure: Exception | None = None
-    if profile.starts_first:
+    if engine.profile_of(app).starts_first:
         try:
             await app.lifecycle.ensure_started()
         except StartupError as e:
             failure = e
-        profile = engine.profile_of(app)
-    websocket.connect(app, connection)
+    profile = engine.profile_of(app)
     ctx = RequestContext(app, request=websocket)
     ctx.bind()
     if not profile.session_can_wait:
@@ -241,17 +240,22 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
     plan, failed = engine.begin(app, ctx, profile, host, plain=False, entered=True)
     failure = failure or failed
     on_loop = plan.on_loop
-    if not on_loop and not long_lived_threads().reserve():
+    lifecycle = app.lifecycle
+    if lifecycle.draining:
+        websocket.routing_exception = ServiceUnavailable("The server is stopping.", retry_after=1)
+        on_loop = True
+    elif not on_loop and not long_lived_threads().reserve():
         websocket.routing_exception = ServiceUnavailable(_NO_THREAD_LEFT, retry_after=10)
         on_loop = True
+    lifecycle.long_lived.add(websocket)
     try:
         if on_loop:
-            websocket.handled_by(asyncio.current_task())
             response = await engine.converse(app, ctx, plan, False, failure)
         else:
             context = ctx.unbind_copy()
             response = await long_lived_threads().run(context, step, engine.converse(app, ctx, plan, True, failure))
     finally:
+        lifecycle.long_lived.discard(websocket)
         websocket.release()
     if response is None:
         await websocket.shut()

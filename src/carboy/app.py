@@ -69,6 +69,7 @@ if t.TYPE_CHECKING:
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 T = t.TypeVar("T")
+P = t.ParamSpec("P")
 
 
 def _make_timedelta(value: t.Any) -> t.Any:
@@ -155,10 +156,10 @@ class Carboy(Registry):
             "WEBSOCKET_IDLE_TIMEOUT": None,
             "WEBSOCKET_MAX_MESSAGE_SIZE": 1024 * 1024,
             "PROVIDE_AUTOMATIC_OPTIONS": True,
+            "REQUEST_TIMEOUT": None,
             "BACKGROUND_TASKS_LIMIT": 1_000,
             "BACKGROUND_TASK_THREADS": 8,
             "BACKGROUND_TASK_TIMEOUT": 10.0,
-            "REQUEST_TIMEOUT": None,
         }
     )
 
@@ -510,7 +511,7 @@ class Carboy(Registry):
         """The start and the end of the application in this process."""
         return Lifecycle(self)
 
-    def add_background_task(self, func: t.Callable[..., t.Any], *args: t.Any, **kwargs: t.Any) -> None:
+    def add_background_task(self, func: t.Callable[P, t.Any], *args: P.args, **kwargs: P.kwargs) -> None:
         """Call *func*, sync or async, after the response to the current request was sent.
 
         Without a request, or from a WebSocket, it starts at once. It runs in a

@@ -102,6 +102,23 @@ def test_stream_with_context(app, client):
     assert client.get("/async").text == "/asyncg"
 
 
+def test_stream_with_context_of_a_sync_view_with_an_async_hook(app, client):
+    @app.before_request
+    async def before():
+        g.name = "g"
+
+    @app.get("/")
+    def index():
+        @carboy.stream_with_context
+        def generate():
+            yield request.path
+            yield g.name
+
+        return generate()
+
+    assert client.get("/").text == "/g"
+
+
 def test_stream_template(app, client):
     @app.get("/")
     def index():

@@ -223,9 +223,14 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
         connection: Sends and receives.
     """
     websocket.connect(app, connection)
+    failure: Exception | None = None
+    if engine.profile_of(app).starts_first:
+        try:
+            await app.lifecycle.ensure_started()
+        except StartupError as e:
+            failure = e
     profile = engine.profile_of(app)
     ctx = RequestContext(app, request=websocket)
-    failure: Exception | None = None
     ctx.bind()
     if not profile.session_can_wait:
         try:
@@ -235,17 +240,22 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
     plan, failed = engine.begin(app, ctx, profile, host, plain=False, entered=True)
     failure = failure or failed
     on_loop = plan.on_loop
-    if not on_loop and not long_lived_threads().reserve():
+    lifecycle = app.lifecycle
+    if lifecycle.draining:
+        websocket.routing_exception = ServiceUnavailable("The server is stopping.", retry_after=1)
+        on_loop = True
+    elif not on_loop and not long_lived_threads().reserve():
         websocket.routing_exception = ServiceUnavailable(_NO_THREAD_LEFT, retry_after=10)
         on_loop = True
+    lifecycle.long_lived.add(websocket)
     try:
         if on_loop:
-            websocket.handled_by(asyncio.current_task())
             response = await engine.converse(app, ctx, plan, False, failure)
         else:
             context = ctx.unbind_copy()
             response = await long_lived_threads().run(context, step, engine.converse(app, ctx, plan, True, failure))
     finally:
+        lifecycle.long_lived.discard(websocket)
         websocket.release()
     if response is None:
         await websocket.shut()
@@ -426,6 +436,9 @@ async def stream(
     """
     task = t.cast("asyncio.Task[t.Any]", asyncio.current_task())
     left = False
+    if context is None:
+        # One for all pieces: what the generator sets before one it finds again before the next.
+        context = copy_context()
 
     async def watch() -> None:
         nonlocal left
@@ -467,7 +480,9 @@ def _next_or_none(iterator: t.Iterator[bytes]) -> bytes | None:
 
 async def in_thread(context: Context | None, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
     """Run a sync part of making a body; not left behind when cancelled."""
-    future = asyncio.ensure_future(run_in_context(context or copy_context(), func, *args))
+    # Not "or": a context without variables is false.
+    context = copy_context() if context is None else context
+    future = asyncio.ensure_future(run_in_context(context, func, *args))
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

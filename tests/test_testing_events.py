@@ -103,6 +103,17 @@ def test_reconnecting_client_says_where_it_was(app, client):
     assert event == ReceivedEvent(data="7 text/event-stream 1", id="7")
 
 
+def test_context_of_the_latest_request_is_left_alone(app, client):
+    app.add_url_rule("/", view_func=lambda: stream(["data: x\n\n"]))
+    app.add_url_rule("/page", view_func=lambda: "x", endpoint="page")
+    with client:
+        client.get("/page")
+        with client.events("/") as events:
+            assert [event.data for event in events] == ["x"]
+        assert request.path == "/page"
+        client.get("/page")
+
+
 def test_no_event_stream(app, client):
     app.add_url_rule("/", view_func=lambda: ({"a": 1}, 200))
     with pytest.raises(EventStreamRefused, match="200 OK of type application/json") as refused:

@@ -300,7 +300,7 @@ class FlaskClient(Client):
         for name in ("path", "base_url", "url_scheme"):
             if isinstance(kwargs.get(name), str):
                 kwargs[name] = _as_http(kwargs[name])
-        request = self._as_request(args, kwargs)
+        request = self._as_long_request(args, kwargs)
         environ = request.environ
         environ["HTTP_CONNECTION"] = "Upgrade"
         environ["HTTP_UPGRADE"] = "websocket"
@@ -309,7 +309,6 @@ class FlaskClient(Client):
         environ["HTTP_SEC_WEBSOCKET_KEY"] = "dGhlIHNhbXBsZSBub25jZQ=="
         if offered:
             environ["HTTP_SEC_WEBSOCKET_PROTOCOL"] = ", ".join(offered)
-        self._add_cookies_to_wsgi(environ)
         return AsyncWebSocketConnection(
             self._server(), request, self._respond, self.application.json, offered, timeout, http_response
         )
@@ -317,13 +316,19 @@ class FlaskClient(Client):
     def _events(
         self, args: tuple[t.Any, ...], kwargs: dict[str, t.Any], last_event_id: str, timeout: float
     ) -> AsyncEventStream:
-        request = self._as_request(args, kwargs)
+        request = self._as_long_request(args, kwargs)
         request.environ.setdefault("HTTP_ACCEPT", "text/event-stream")
         request.environ.setdefault("HTTP_CACHE_CONTROL", "no-store")
         if last_event_id:
             request.environ["HTTP_LAST_EVENT_ID"] = last_event_id.encode().decode("latin-1")
-        self._add_cookies_to_wsgi(request.environ)
         return AsyncEventStream(self._server(), request, self._respond, last_event_id, timeout)
+
+    def _as_long_request(self, args: tuple[t.Any, ...], kwargs: dict[str, t.Any]) -> Request:
+        request = self._as_request(args, kwargs)
+        # Its context is not one to look at after it, in a block of the client's.
+        request.environ.pop("werkzeug.debug.preserve_context", None)
+        self._add_cookies_to_wsgi(request.environ)
+        return request
 
     def _lifespan(self, timeout: float) -> AbstractAsyncContextManager[None]:
         app = self.application

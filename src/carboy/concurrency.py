@@ -22,6 +22,7 @@ from contextvars import Context, ContextVar, copy_context
 if t.TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future, ThreadPoolExecutor
+    from queue import SimpleQueue
 
 T = t.TypeVar("T")
 P = t.ParamSpec("P")
@@ -186,31 +187,51 @@ class LongLivedThreads:
     """Threads for sync code that keeps one for as long as its client stays.
 
     Apart from the others, so that open connections cannot starve ordinary views.
+    Such code may wait for something that never comes: its threads do not keep the
+    process alive.
 
     Args:
         limit: How many there are at most.
     """
 
     def __init__(self, limit: int) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
         self.limit = limit
-        self._executor = ThreadPoolExecutor(limit, thread_name_prefix="carboy-long-lived")
         self._free = threading.Semaphore(limit)
 
     def reserve(self) -> bool:
-        """Set a thread aside for the next `run`; return whether there is one."""
+        """Set a thread aside for the next `run` or `start`; return whether there is one."""
         return self._free.acquire(blocking=False)
+
+    def release(self) -> None:
+        """Give back a thread that was reserved and not used."""
+        self._free.release()
+
+    def start(self, context: Context, func: t.Callable[..., T], *args: t.Any) -> Future[T]:
+        """Begin ``func(*args)`` inside *context*, in the thread that was reserved."""
+        from concurrent.futures import Future
+
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+
+        def work() -> None:
+            try:
+                result = context.run(func, *args)
+            except BaseException as e:
+                self._free.release()
+                future.set_exception(e)
+            else:
+                self._free.release()
+                future.set_result(result)
+
+        threading.Thread(target=work, name="carboy-long-lived", daemon=True).start()
+        return future
 
     async def run(self, context: Context, func: t.Callable[..., T], *args: t.Any) -> T:
         """Run ``func(*args)`` inside *context*, in the thread that was reserved."""
         import asyncio
 
-        loop = asyncio.get_running_loop()
-        context.run(_server_loop.set, loop)
-        future = self._executor.submit(context.run, func, *args)
-        future.add_done_callback(lambda _: self._free.release())
-        return await asyncio.wrap_future(future)
+        context.run(_server_loop.set, asyncio.get_running_loop())
+        return await asyncio.wrap_future(self.start(context, func, *args))
 
 
 def long_lived_threads() -> LongLivedThreads:
@@ -225,6 +246,134 @@ def long_lived_threads() -> LongLivedThreads:
             if _long_lived is None:
                 _long_lived = LongLivedThreads(int(os.environ.get("CARBOY_LONG_LIVED_THREADS", "200")))
     return _long_lived
+
+
+class IteratorThread:
+    """An iterator whose items are made in one thread of its own, read by async code.
+
+    An item is made when it is asked for, not ahead. One that is not made yet when
+    the reader gives up does not hold the reader back: the thread closes the
+    iterator when it can.
+
+    Args:
+        iterable: Iterated and closed in the thread.
+        threads: Where a thread was reserved for it, which is released at the end.
+    """
+
+    _waiting: asyncio.Future[t.Any] | None = None
+    _thread: Future[None] | None = None
+    _closed = _abandoned = False
+
+    def __init__(self, iterable: t.Iterable[t.Any], threads: LongLivedThreads) -> None:
+        from queue import SimpleQueue
+
+        self._iterable = iterable
+        self._threads = threads
+        self._asked: SimpleQueue[asyncio.Future[t.Any] | None] = SimpleQueue()
+
+    def __aiter__(self) -> IteratorThread:
+        return self
+
+    async def __anext__(self) -> t.Any:
+        if self._closed:
+            raise StopAsyncIteration
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        if self._thread is None:
+            context = copy_context()
+            context.run(_server_loop.set, loop)
+            self._thread = self._threads.start(context, self._work, loop)
+        self._waiting = loop.create_future()
+        self._asked.put(self._waiting)
+        item = await self._waiting
+        if item is _missing:
+            raise StopAsyncIteration
+        return item
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        iterator: t.Iterator[t.Any] | None = None
+        item: t.Any = None
+        try:
+            while item is not _missing and (waiting := self._asked.get()) is not None:
+                error: BaseException | None = None
+                try:
+                    if iterator is None:
+                        iterator = iter(self._iterable)
+                    item = next(iterator, _missing)
+                except BaseException as e:
+                    item, error = _missing, e
+                loop.call_soon_threadsafe(_deliver, waiting, item, error)
+        finally:
+            try:
+                close_iterable(self._iterable if iterator is None else iterator)
+            except Exception as e:
+                if not self._abandoned:
+                    raise
+                message = "An iterator failed when it was closed, after its reader had left."
+                loop.call_soon_threadsafe(loop.call_exception_handler, {"message": message, "exception": e})
+
+    async def aclose(self) -> None:
+        """Close the iterator, now or as soon as its thread has made what it is making."""
+        if self._thread is None:
+            self.close()
+        elif not self._closed:
+            self._closed = True
+            waiting = self._waiting
+            self._abandoned = waiting is None or waiting.cancelled() or not waiting.done()
+            self._asked.put(None)
+            if not self._abandoned:
+                import asyncio
+
+                await asyncio.wrap_future(self._thread)
+
+    def close(self) -> None:
+        """Close an iterator that was never read; one that was is closed by :meth:`aclose`."""
+        if self._thread is None and not self._closed:
+            self._closed = True
+            self._threads.release()
+            close_iterable(self._iterable)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _deliver(waiting: asyncio.Future[t.Any], item: t.Any, error: Exception | None) -> None:
+    if not waiting.done():
+        if error is None:
+            waiting.set_result(item)
+        else:
+            waiting.set_exception(error)
+
+
+def run_in(context: Context, func: t.Callable[[], T]) -> T:
+    """Run *func* inside *context*, in this thread."""
+    context.run(_server_loop.set, _server_loop.get())
+    return context.run(func)
+
+
+def give_up(iterator: t.Any, close: t.Callable[[], None]) -> None:
+    """Close an async iterator that somebody forgot: in a task if a loop runs here, else by *close*."""
+    import asyncio
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        close()
+    else:
+        task = loop.create_task(iterator.aclose())
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
+
+_closing: set[t.Any] = set()
+
+
+def close_iterable(iterable: t.Any) -> None:
+    """Call ``close()``, if it has it."""
+    close = getattr(iterable, "close", None)
+    if close is not None:
+        close()
 
 
 async def run_in_context(context: Context, func: t.Callable[..., T], *args: t.Any) -> T:

@@ -14,6 +14,7 @@ import atexit
 import functools
 import inspect
 import os
+import sys
 import threading
 import typing as t
 from collections import deque
@@ -44,6 +45,12 @@ def is_async(func: t.Callable[..., t.Any]) -> bool:
         return True
     # A class is called to make an instance, whatever its __call__ is.
     return not inspect.isclass(func) and inspect.iscoroutinefunction(getattr(func, "__call__", None))  # noqa: B004
+
+
+def is_on_loop() -> bool:
+    """Return whether this code runs on an event loop, where it must not block."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 def step(coroutine: t.Coroutine[t.Any, t.Any, T]) -> T:
@@ -101,23 +108,13 @@ def run_blocking(
     Raises:
         RuntimeError: The loop runs in this very thread.
     """
-    import asyncio
     from concurrent.futures import Future
 
     try:
-        running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        loop = _loop_elsewhere(loop)
     except RuntimeError:
-        running = None
-    if loop is None:
-        loop = _server_loop.get()
-        if loop is None or loop is running or not loop.is_running():
-            loop = background_loop()
-    if loop is running:
         coroutine.close()
-        raise RuntimeError(
-            "Async code was called through a sync function from the event loop that has to run it, which would wait"
-            " for itself. Use 'await' there, or call the sync function in a thread."
-        )
+        raise
     result: Future[T] = Future()
     copy = copy_context() if context is None else context
     loop.call_soon_threadsafe(_start, loop, coroutine, result, copy)
@@ -131,6 +128,30 @@ def run_blocking(
         del result
         if context is None:
             _adopt(copy)
+
+
+def _loop_elsewhere(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:
+    """Return *loop*, or the one for async work that sync code waits for.
+
+    Raises:
+        RuntimeError: It runs in this very thread.
+    """
+    import asyncio
+
+    try:
+        running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+    except RuntimeError:
+        running = None
+    if loop is None:
+        loop = _server_loop.get()
+        if loop is None or loop is running or not loop.is_running():
+            loop = background_loop()
+    if loop is running:
+        raise RuntimeError(
+            "Async code was called through a sync function from the event loop that has to run it, which would wait"
+            " for itself. Use 'await' there, or call the sync function in a thread."
+        )
+    return loop
 
 
 def _adopt(context: Context) -> None:
@@ -181,6 +202,12 @@ def executor() -> ThreadPoolExecutor:
             if _executor is None:
                 _executor = ThreadPoolExecutor(thread_limit(), thread_name_prefix="carboy")
     return _executor
+
+
+NO_THREAD_LEFT = (
+    "All threads for long-lived connections are taken. CARBOY_LONG_LIVED_THREADS in the environment sets how many there"
+    " are; async code needs none."
+)
 
 
 class LongLivedThreads:
@@ -338,7 +365,92 @@ class IteratorThread:
         self.close()
 
 
-def _deliver(waiting: asyncio.Future[t.Any], item: t.Any, error: Exception | None) -> None:
+class IteratorTask:
+    """An async iterable read by sync code: its items are made in one task on an event loop.
+
+    An item is made when it is asked for, not ahead.
+
+    Args:
+        context: What the task runs in.
+    """
+
+    def __init__(self, iterable: t.AsyncIterable[t.Any], context: Context) -> None:
+        import asyncio
+        from concurrent.futures import Future
+        from queue import SimpleQueue
+
+        self._iterable = iterable
+        self._items: SimpleQueue[tuple[t.Any, BaseException | None]] = SimpleQueue()
+        self._asked = asyncio.Event()
+        self._is_asked = self._is_making = self._is_closing = False
+        self._result: Future[None] = Future()
+        self._loop = _loop_elsewhere(None)
+        self._loop.call_soon_threadsafe(_start, self._loop, self._run(), self._result, context)
+
+    def next(self, timeout: float | None, default: t.Any) -> t.Any:
+        """Return the next item; *default* if it is not there after *timeout* seconds.
+
+        Raises:
+            StopAsyncIteration: There are no more.
+        """
+        from queue import Empty
+
+        if not self._is_asked:
+            self._is_asked = True
+            self._loop.call_soon_threadsafe(self._asked.set)
+        try:
+            item, error = self._items.get(timeout=timeout)
+        except Empty:
+            return default
+        self._is_asked = False
+        if error is not None:
+            raise error
+        return item
+
+    def end(self) -> None:
+        """Let :meth:`next` raise ``StopAsyncIteration``, now if it waits."""
+        self._items.put((None, StopAsyncIteration()))
+
+    def close(self) -> None:
+        """Close the iterator and wait until it is closed; what it makes is given up."""
+        if not self._result.done():
+            self._loop.call_soon_threadsafe(self._cancel)
+        self._result.result()
+
+    def _cancel(self) -> None:
+        self._is_closing = True
+        self._asked.set()
+        if self._is_making:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        import asyncio
+
+        self._task = t.cast("asyncio.Task[None]", asyncio.current_task())
+        iterator = aiter(self._iterable)
+        try:
+            while True:
+                await self._asked.wait()
+                self._asked.clear()
+                if self._is_closing:
+                    return
+                self._is_making = True
+                item = await anext(iterator)
+                self._is_making = False
+                self._items.put((item, None))
+        except BaseException as e:
+            if not self._is_closing:
+                self._items.put((None, e))
+            if not self._is_closing and isinstance(e, asyncio.CancelledError):
+                raise
+        finally:
+            self._is_making = False
+            aclose = getattr(iterator, "aclose", None)
+            if aclose is not None:
+                await aclose()
+
+
+def _deliver(waiting: asyncio.Future[t.Any], item: t.Any, error: BaseException | None) -> None:
     if not waiting.done():
         if error is None:
             waiting.set_result(item)

@@ -382,7 +382,7 @@ class IteratorTask:
         self._iterable = iterable
         self._items: SimpleQueue[tuple[t.Any, BaseException | None]] = SimpleQueue()
         self._asked = asyncio.Event()
-        self._is_asked = self._is_making = self._is_closing = False
+        self._is_asked = self._is_making = self._is_closing = self._is_over = False
         self._result: Future[None] = Future()
         self._loop = _loop_elsewhere(None)
         self._loop.call_soon_threadsafe(_start, self._loop, self._run(), self._result, context)
@@ -395,6 +395,8 @@ class IteratorTask:
         """
         from queue import Empty
 
+        if self._is_over:
+            raise StopAsyncIteration
         if not self._is_asked:
             self._is_asked = True
             self._loop.call_soon_threadsafe(self._asked.set)
@@ -404,6 +406,7 @@ class IteratorTask:
             return default
         self._is_asked = False
         if error is not None:
+            self._is_over = True
             raise error
         return item
 

@@ -27,13 +27,16 @@ def watch(request: Request) -> asyncio.Task[None]:
 
 
 async def _wait(request: Request) -> None:
-    ask = t.cast("t.Callable[[], t.Awaitable[t.Any]]", request.ask_client)
     if request.reads_body:
         # What the server tells now belongs to the view, which may read while it answers.
         await request._input.ended()
         if request._input.client_left:
             return
-    while (event := await ask()) is not None and event["type"] != "http.disconnect":
+    connection = request.connection
+    if hasattr(connection, "client_disconnect"):
+        await connection.client_disconnect()
+        return
+    while (await connection())["type"] != "http.disconnect":
         pass
 
 
@@ -41,7 +44,7 @@ async def departed(request: Request, seconds: float | None) -> bool:
     """Return whether the client has left; wait for it at most *seconds*."""
     import asyncio
 
-    if request.ask_client is None:
+    if request.connection is None:
         await asyncio.sleep(known_timeout(seconds))
         return False
     task = watch(request)

@@ -166,8 +166,8 @@ class Request(WerkzeugRequest):
     background: Deferred | None = None
     """The background tasks that wait for the response to be sent."""
 
-    ask_client: t.Callable[[], t.Awaitable[t.Any]] | None = None
-    """Waits for what the server tells of the client; None under WSGI, which tells nothing."""
+    connection: t.Any = None
+    """What tells whether the client is there: ASGI's ``receive``, RSGI's protocol object; None under WSGI."""
 
     departure: asyncio.Task[None] | None = None
     """Ends when the client has left; None until somebody asks. See ``departure.py``."""
@@ -336,7 +336,7 @@ class Request(WerkzeugRequest):
 
         if is_on_loop():
             return departed(self, timeout)
-        if self.ask_client is not None:
+        if self.connection is not None:
             return run_blocking(departed(self, timeout))
         time.sleep(known_timeout(timeout))
         return False

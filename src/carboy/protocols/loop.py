@@ -480,16 +480,18 @@ class _Sending:
     It cancels the task that makes the body; that is what ends then, not the task.
     """
 
-    __slots__ = ("_cancelled", "_send", "_task", "left")
+    __slots__ = ("_cancelled", "_is_over", "_send", "_task", "left")
 
     def __init__(self, send: t.Callable[[bytes], t.Coroutine[t.Any, t.Any, t.Any]]) -> None:
         self._send = send
         self._task = t.cast("asyncio.Task[t.Any]", asyncio.current_task())
         self._cancelled = 0
+        self._is_over = False
         self.left = False
 
     def client_left(self, watch: asyncio.Task[None]) -> None:
-        if not watch.cancelled():
+        # Possibly called when the body has ended: the event loop had taken the call on before.
+        if not watch.cancelled() and not self._is_over:
             self.left = True
             self._cancel()
 
@@ -506,6 +508,7 @@ class _Sending:
 
     def stop(self) -> None:
         """Do nothing any more of its own accord."""
+        self._is_over = True
 
     def take_back(self) -> None:
         """Undo the cancellation that has just arrived, or raise it again if somebody else wants it."""
@@ -572,19 +575,19 @@ class _EventSending(_Sending):
 
     def _has_beaten(self, beat: asyncio.Task[t.Any]) -> None:
         self._beat = None
-        if not beat.cancelled() and isinstance(beat.exception(), ClientLeft) and not self.left:
+        if not beat.cancelled() and beat.exception() is not None and not self._is_over:
             self.left = True
             self._cancel()
 
     def end(self) -> None:
         """End the stream; called when the server stops."""
-        if not self._is_ended:
+        if not self._is_ended and not self._is_over:
             self._is_ended = True
             if not self._is_sending:
                 self._cancel()
 
     def stop(self) -> None:
-        self._is_ended = True
+        super().stop()
         self._app.lifecycle.long_lived.discard(self)
         if self._timer is not None:
             self._timer.cancel()

@@ -16,7 +16,8 @@ LAYERS = [
     ["typing", "signals", "lazy", "concurrency", "paths"],
     ["context"],
     ["json", "http", "routing", "config", "logging", "debug"],
-    ["sessions", "templating", "views", "files", "flash", "results", "errors", "proxies", "shortcuts", "sse", "streaming"],
+    ["sessions", "templating", "views", "files", "flash", "results", "errors", "proxies", "shortcuts"]
+    + ["sse", "streaming"],
     ["registry", "blueprint", "plan", "engine", "background", "lifecycle"],
     ["protocols"],
     ["app"],

@@ -32,7 +32,7 @@ async def _wait(request: Request) -> None:
         await request._input.ended()
         if request._input.client_left:
             return
-    connection = request.connection
+    connection = request.client_channel
     if hasattr(connection, "client_disconnect"):
         await connection.client_disconnect()
         return
@@ -44,7 +44,7 @@ async def departed(request: Request, seconds: float | None) -> bool:
     """Return whether the client has left; wait for it at most *seconds*."""
     import asyncio
 
-    if request.connection is None:
+    if request.client_channel is None:
         await asyncio.sleep(known_timeout(seconds))
         return False
     task = watch(request)

@@ -166,7 +166,7 @@ class Request(WerkzeugRequest):
     background: Deferred | None = None
     """The background tasks that wait for the response to be sent."""
 
-    connection: t.Any = None
+    client_channel: t.Any = None
     """What tells whether the client is there: ASGI's ``receive``, RSGI's protocol object; None under WSGI."""
 
     departure: asyncio.Task[None] | None = None
@@ -336,7 +336,7 @@ class Request(WerkzeugRequest):
 
         if is_on_loop():
             return departed(self, timeout)
-        if self.connection is not None:
+        if self.client_channel is not None:
             return run_blocking(departed(self, timeout))
         time.sleep(known_timeout(timeout))
         return False

@@ -75,7 +75,7 @@ async def _http(
         or b"transfer-encoding" in headers
         or (scope.get("http_version", "1.1")[0] > "1" and length is None and method not in ("GET", "HEAD"))
     )
-    request.connection = receive
+    request.client_channel = receive
     try:
         (_, status, response_headers, body, close), context = await loop.answer(
             app,

@@ -156,8 +156,7 @@ def test_heartbeat_while_the_source_is_silent(app, client, kind):
     @app.get("/async")
     @sse(heartbeat=0.02)
     async def asynchronous():
-        while not go_on.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(go_on.wait, 10)
         yield "done"
 
     with client.get(f"/{kind}") as response:

@@ -324,7 +324,8 @@ def test_disconnected(app, client, protocol, view_async):
         @carboy.stream_with_context
         async def parts():
             try:
-                yield "x" * 100_000
+                while True:
+                    yield "x" * 100_000
             finally:
                 seen.put((before, await request.disconnected(0.05), await request.disconnected()))
 
@@ -337,7 +338,8 @@ def test_disconnected(app, client, protocol, view_async):
         @carboy.stream_with_context
         def parts():
             try:
-                yield "x" * 100_000
+                while True:
+                    yield "x" * 100_000
             finally:
                 seen.put((before, request.disconnected(0.05), request.disconnected()))
 

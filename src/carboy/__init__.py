@@ -45,6 +45,9 @@ from .signals import template_rendered as template_rendered
 from .signals import websocket_finished as websocket_finished
 from .signals import websocket_started as websocket_started
 from .signals import websocket_tearing_down as websocket_tearing_down
+from .sse import ServerSentEvent as ServerSentEvent
+from .sse import sse as sse
+from .streaming import jsonl as jsonl
 from .templating import render_template as render_template
 from .templating import render_template_string as render_template_string
 from .templating import stream_template as stream_template

@@ -6,7 +6,7 @@ Rendering announces itself by the signals ``before_render_template`` and ``templ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import BaseLoader, Template, TemplateNotFound
@@ -140,7 +140,7 @@ def _render(app: Carboy, template: Template, context: dict[str, Any]) -> str:
     return text
 
 
-def _stream(app: Carboy, template: Template, context: dict[str, Any]) -> Iterator[str]:
+def _stream(app: Carboy, template: Template, context: dict[str, Any]) -> Any:
     _complete(app, context)
     _send(before_render_template, app, template, context)
 
@@ -148,9 +148,14 @@ def _stream(app: Carboy, template: Template, context: dict[str, Any]) -> Iterato
         yield from template.generate(context)
         _send(template_rendered, app, template, context)
 
+    async def generate_async() -> AsyncIterator[str]:
+        async for piece in template.generate_async(context):
+            yield piece
+        _send(template_rendered, app, template, context)
+
+    stream = generate_async() if template.environment.is_async else generate()
     # The server asks for the text when the view has returned, and the template may still use the request then.
-    stream: Iterator[str] = stream_with_context(generate()) if has_request_context() else generate()
-    return stream
+    return stream_with_context(stream) if has_request_context() else stream
 
 
 def render_template(template_name_or_list: str | Template | list[str | Template], **context: Any) -> str:
@@ -182,9 +187,11 @@ def stream_template(template_name_or_list: str | Template | list[str | Template]
     """Render a template piece by piece, as an iterator that a view may return.
 
     Takes and raises what `render_template` does. A request that is active stays so while the template is rendered.
+    With `enable_async` among the options of the Jinja environment it is an async iterator.
     """
     app = current_app_context().app
-    return _stream(app, app.jinja_env.get_or_select_template(template_name_or_list), context)
+    stream: Iterator[str] = _stream(app, app.jinja_env.get_or_select_template(template_name_or_list), context)
+    return stream
 
 
 def stream_template_string(source: str, **context: Any) -> Iterator[str]:
@@ -194,4 +201,5 @@ def stream_template_string(source: str, **context: Any) -> Iterator[str]:
         RuntimeError: no application context is active.
     """
     app = current_app_context().app
-    return _stream(app, app.jinja_env.from_string(source), context)
+    stream: Iterator[str] = _stream(app, app.jinja_env.from_string(source), context)
+    return stream

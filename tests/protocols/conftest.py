@@ -33,7 +33,7 @@ def make_environ(method, path, query, headers, body, length):
         "REMOTE_ADDR": "127.0.0.1",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(body),
+        "wsgi.input": io.BytesIO(body) if isinstance(body, bytes) else body,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
@@ -73,11 +73,13 @@ def bridge(app, protocol, headers, length):
 def exchange(app, protocol):
     """Send raw bytes to `app` and return what it answers.
 
-    `length` is the announced size of the body: "right", a number, or None for a body in chunks.
+    `body` is bytes, or a file with a `length`. `length` is its announced size: "right", a number, or None for a body in
+    chunks.
     """
 
     def send(method="GET", path=b"/", query=b"", headers=(), body=b"", length="right", host=b"localhost"):
-        length = len(body) if length == "right" else length
+        if length == "right":
+            length = len(body) if isinstance(body, bytes) else body.length
         headers = [(b"host", host)] * (host is not None) + list(headers)
         environ = make_environ(method, path, query, headers, body, length)
         parts, status, answered = run_wsgi_app(bridge(app, protocol, headers, length), environ, buffered=True)

@@ -1,6 +1,7 @@
 """Answers sent in parts, the same on each protocol."""
 
 import asyncio
+import queue
 import threading
 
 import pytest
@@ -17,6 +18,12 @@ async def async_parts(*items):
     for item in items:
         await asyncio.sleep(0)
         yield item
+
+
+def leave_early(response):
+    """Go away when the body has begun: one that nobody reads need not begin."""
+    next(response.iter_encoded())
+    response.close()
 
 
 @pytest.mark.parametrize("view_async", [False, True])
@@ -119,6 +126,283 @@ def test_stream_with_context_of_a_sync_view_with_an_async_hook(app, client):
     assert client.get("/").text == "/g"
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("ending", ["read", "closed early", "never begun", "failed"])
+def test_teardown_runs_once_when_the_stream_has_ended(app, client, kind, ending):
+    happened = []
+
+    @app.teardown_request
+    async def torn_down(error):
+        happened.append(f"teardown {g.name} {type(error).__name__}")
+
+    app.teardown_appcontext(lambda error: happened.append("teardown of the app context"))
+
+    def generate():
+        try:
+            yield b"x" * 200_000
+            yield b"x" * 200_000
+            if ending == "failed":
+                raise ZeroDivisionError
+        finally:
+            happened.append("generator")
+
+    async def async_generate():
+        try:
+            for part in (b"x" * 200_000,) * 2:
+                await asyncio.sleep(0)
+                yield part
+            if ending == "failed":
+                raise ZeroDivisionError
+        finally:
+            happened.append("generator")
+
+    @app.route("/")
+    def index():
+        g.name = "g"
+        return carboy.stream_with_context(generate() if kind == "sync" else async_generate())
+
+    response = client.open("/", method="HEAD" if ending == "never begun" else "GET")
+    error = "NoneType"
+    if ending == "failed":
+        with pytest.raises(ZeroDivisionError):
+            _ = response.data
+        error = "ZeroDivisionError"
+    elif ending == "read":
+        assert len(response.data) == 400_000
+    elif ending == "closed early":
+        next(response.iter_encoded())
+    response.close()
+    if ending == "closed early":
+        # Where the generator waits, it is cancelled.
+        happened = [line.replace("CancelledError", "NoneType") for line in happened]
+    expected = [f"teardown g {error}", "teardown of the app context"]
+    assert happened == (expected if ending == "never begun" else ["generator", *expected])
+
+
+def test_context_is_not_active_between_the_pieces(app, client):
+    @app.get("/")
+    @carboy.stream_with_context
+    def index():
+        yield request.path
+        yield request.path
+
+    with client.get("/") as response:
+        stream = response.iter_encoded()
+        assert next(stream) == b"/"
+        assert not carboy.has_request_context()
+        assert list(stream) == [b"/"]
+
+
+def test_two_streams_of_one_request(app):
+    """The context ends with the last of them, in whatever order they are read."""
+    torn_down = []
+    app.teardown_request(torn_down.append)
+    with app.test_request_context("/x"):
+        one = carboy.stream_with_context(request.path for _ in range(2))
+        two = carboy.stream_with_context(request.path for _ in range(2))
+    assert next(one) == "/x"
+    assert list(two) == ["/x", "/x"]
+    assert torn_down == []
+    assert list(one) == ["/x"]
+    assert torn_down == [None]
+
+
+def test_stream_that_is_never_read_ends_its_context(app):
+    torn_down = []
+    app.teardown_request(torn_down.append)
+    for parts in (n for n in ()), async_parts():
+        with app.test_request_context():
+            stream = carboy.stream_with_context(parts)
+        assert torn_down == []
+        del stream
+        assert torn_down.pop() is None
+
+
+@pytest.mark.parametrize("view_async", [False, True])
+@pytest.mark.parametrize("async_jinja", [False, True])
+def test_stream_template_in_sync_and_async_views(app, client, view_async, async_jinja):
+    class Environment(carboy.templating.Environment):
+        def __init__(self, app, **options):
+            super().__init__(app, enable_async=async_jinja, **options)
+
+    app.jinja_environment = Environment
+
+    async def numbers():
+        for n in range(3):
+            await asyncio.sleep(0)
+            yield n
+
+    def sync_view():
+        values = numbers() if async_jinja else range(3)
+        return carboy.stream_template_string(
+            "{% for n in values %}{{ n }}{{ request.path }}{% endfor %}", values=values
+        )
+
+    async def async_view():
+        return sync_view()
+
+    rendered = []
+    with carboy.template_rendered.connected_to(lambda *args, **kwargs: rendered.append(request.path), app):
+        app.add_url_rule("/", "index", async_view if view_async else sync_view)
+        assert client.get("/").text == "0/1/2/"
+    assert rendered == ["/"]
+
+
+def test_json_lines(app, client):
+    @app.get("/sync/<int:count>")
+    @carboy.jsonl
+    def sync(count):
+        for n in range(count):
+            yield {"n": n, "path": request.path}
+
+    @app.get("/async/<int:count>")
+    @carboy.jsonl(mimetype="application/x-ndjson", headers={"X-A": "1"})
+    async def asynchronous(count):
+        for n in range(count):
+            await asyncio.sleep(0)
+            yield {"n": n, "path": request.path}
+
+    @app.get("/list")
+    async def items():
+        return carboy.jsonl(["a\nb", None, 1.5])
+
+    response = client.get("/sync/2")
+    assert response.headers["Content-Type"] == "application/jsonl"
+    assert response.text == '{"n": 0, "path": "/sync/2"}\n{"n": 1, "path": "/sync/2"}\n'
+    response = client.get("/async/1")
+    assert (response.mimetype, response.headers["X-A"]) == ("application/x-ndjson", "1")
+    assert response.text == '{"n": 0, "path": "/async/1"}\n'
+    assert client.get("/list").text == '"a\\nb"\nnull\n1.5\n'
+
+
+def test_json_lines_are_lines_whatever_the_provider(app, client):
+    class Provider(type(app.json)):
+        def dumps(self, obj, **kwargs):
+            return super().dumps(obj, indent=2, **kwargs)
+
+    app.json = Provider(app)
+    app.add_url_rule("/", "index", lambda: carboy.jsonl([{"a": "\r\n"}, {"b": [1]}]))
+    assert client.get("/").text.count("\n") == 2
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_json_lines_close_their_source(app, client, kind):
+    closed = []
+
+    def items():
+        try:
+            while True:
+                yield "x" * 50_000
+        finally:
+            closed.append(request.path)
+
+    async def async_items():
+        try:
+            while True:
+                yield "x" * 50_000
+        finally:
+            closed.append(request.path)
+
+    app.add_url_rule("/", "index", lambda: carboy.jsonl(items() if kind == "sync" else async_items()))
+    leave_early(client.get("/"))
+    assert closed == ["/"]
+
+
+def test_piece_that_is_no_text(app, client):
+    @app.get("/")
+    async def index():
+        yield bytearray(b"a")
+        yield memoryview(b"b")
+        yield 5
+
+    with pytest.raises(TypeError, match="'int'"):
+        client.get("/", buffered=True)
+
+
+def test_error_of_the_system_in_a_generator_is_no_client_that_left(app, client):
+    @app.get("/")
+    async def index():
+        yield "a"
+        raise FileNotFoundError("a file that the body needs")
+
+    with pytest.raises(FileNotFoundError):
+        client.get("/", buffered=True)
+
+
+@pytest.mark.parametrize("view_async", [False, True])
+def test_disconnected(app, client, protocol, view_async):
+    """Told at once and again; under WSGI never."""
+    seen = queue.SimpleQueue()
+
+    @app.get("/async")
+    async def asynchronous():
+        before = await request.disconnected()
+
+        @carboy.stream_with_context
+        async def parts():
+            try:
+                while True:
+                    yield "x" * 100_000
+            finally:
+                seen.put((before, await request.disconnected(0.05), await request.disconnected()))
+
+        return parts()
+
+    @app.get("/sync")
+    def sync():
+        before = request.disconnected()
+
+        @carboy.stream_with_context
+        def parts():
+            try:
+                while True:
+                    yield "x" * 100_000
+            finally:
+                seen.put((before, request.disconnected(0.05), request.disconnected()))
+
+        return parts()
+
+    leave_early(client.get("/async" if view_async else "/sync"))
+    left = protocol != "wsgi"
+    assert seen.get(timeout=5) == (False, left, left)
+
+
+@pytest.mark.parametrize("view_async", [False, True])
+def test_disconnected_while_the_client_waits(app, client, protocol, view_async):
+    @app.post("/async")
+    async def asynchronous():
+        return {"left": await request.disconnected(0.01), "got": len(request.data)}
+
+    @app.post("/sync")
+    def sync():
+        return {"left": request.disconnected(0.01), "got": len(request.data)}
+
+    @app.post("/async-stream", stream_body=True)
+    async def asynchronous_stream():
+        left = await request.disconnected(0.01)
+        return {"left": left, "got": sum([len(chunk) async for chunk in request.stream])}
+
+    @app.post("/sync-stream", stream_body=True)
+    def sync_stream():
+        left = request.disconnected(0.01)
+        return {"left": left, "got": len(request.stream.read())}
+
+    for ending in ("", "-stream"):
+        path = f"/{'async' if view_async else 'sync'}{ending}"
+        assert client.post(path, data=b"x" * 200_000).json == {"left": False, "got": 200_000}
+
+
+def test_disconnected_for_ever_is_refused_where_nobody_would_tell(app):
+    async def view():
+        return str(await request.disconnected(None))
+
+    app.add_url_rule("/async", "async", view)
+    app.add_url_rule("/sync", "sync", lambda: str(request.disconnected(None)))
+    for path in ("/async", "/sync"):
+        with pytest.raises(RuntimeError, match="WSGI"):
+            app.test_client().get(path)
+
+
 def test_stream_template(app, client):
     @app.get("/")
     def index():
@@ -154,7 +438,7 @@ def test_closing_early_closes_the_generator(app, client, body):
         response.call_on_close(closed.set)
         return response
 
-    client.get("/").close()
+    leave_early(client.get("/"))
     assert ended == ["generator"]
     assert closed.wait(5)
 

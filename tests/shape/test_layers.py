@@ -15,8 +15,8 @@ PACKAGE = Path(carboy.__file__).parent
 LAYERS = [
     ["typing", "signals", "lazy", "concurrency", "paths"],
     ["context"],
-    ["json", "http", "routing", "config", "logging", "debug"],
-    ["sessions", "templating", "views", "files", "flash", "results", "errors", "proxies", "shortcuts"],
+    ["json", "http", "routing", "config", "logging", "debug", "streaming"],
+    ["sessions", "templating", "views", "files", "flash", "results", "errors", "proxies", "shortcuts", "sse"],
     ["registry", "blueprint", "plan", "engine", "background", "lifecycle"],
     ["protocols"],
     ["app"],

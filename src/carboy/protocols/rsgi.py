@@ -68,24 +68,29 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
     else:
         # HTTP/2 has no chunks: a body of unknown length is not announced.
         has_body = "transfer-encoding" in incoming or (method not in ("GET", "HEAD") and scope.http_version[0] == "2")
-    (_, status, headers, body, close), context = await loop.answer(
-        app,
-        request,
-        host,
-        "upgrade" not in incoming,
-        _Chunks(protocol, length) if has_body else None,
-        length,
-    )
-    if type(body) is list:
-        if not body:
-            protocol.response_empty(status, headers)
-        else:
-            protocol.response_bytes(status, headers, body[0] if len(body) == 1 else b"".join(body))
-        if close is not None:
-            await loop.run_close(close, context)
-        return
-    transport = protocol.response_stream(status, headers)
-    await loop.stream(body, close, context, functools.partial(_send, transport), protocol.client_disconnect)
+    request.client_channel = protocol
+    try:
+        (_, status, headers, body, close), context = await loop.answer(
+            app,
+            request,
+            host,
+            "upgrade" not in incoming,
+            _Chunks(protocol, length) if has_body else None,
+            length,
+        )
+        if type(body) is list:
+            if not body:
+                protocol.response_empty(status, headers)
+            else:
+                protocol.response_bytes(status, headers, body[0] if len(body) == 1 else b"".join(body))
+            if close is not None:
+                await loop.run_close(close, context)
+            return
+        transport = protocol.response_stream(status, headers)
+        await loop.stream(request, body, close, context, functools.partial(_send, transport))
+    finally:
+        if request.departure is not None:
+            request.departure.cancel()
 
 
 async def _websocket(app: Carboy, websocket: WebSocket, host: str | None, protocol: t.Any) -> None:
@@ -156,7 +161,7 @@ async def _send(transport: t.Any, piece: bytes) -> None:
             await transport.send_bytes(piece)
         except RuntimeError as e:
             # The server's way to say that the client has left.
-            raise ConnectionResetError from e
+            raise loop.ClientLeft from e
 
 
 class _Chunks:

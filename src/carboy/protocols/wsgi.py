@@ -6,10 +6,12 @@ import typing as t
 from contextvars import copy_context
 
 from .. import engine
-from ..concurrency import run_blocking, run_in_thread, step
+from ..concurrency import IteratorTask, run_in_thread, step
 from ..context import RequestContext
 from ..http.request import limited_stream
+from ..http.response import to_bytes
 from ..lifecycle import StartupError
+from ..sse import HEARTBEAT, EventStream
 
 if t.TYPE_CHECKING:
     from contextvars import Context
@@ -18,6 +20,7 @@ if t.TYPE_CHECKING:
 
     from ..app import Carboy
     from ..http import Request, Response
+    from ..lifecycle import Lifecycle
 
 
 def serve(
@@ -80,46 +83,56 @@ class ClosingBody:
 
 
 class AsyncBody:
-    """An async iterable read by sync code: each item on the process's loop.
+    """An async iterable as a WSGI body, made on an event loop.
 
-    All items are made in one copy of the context, so that what the generator set
-    before one it finds again before the next.
+    In one task, as on a server with a loop of its own: what the body enters before
+    one item it may leave after another.
     """
 
     def __init__(self, iterable: t.AsyncIterable[t.Any]) -> None:
-        self._iterator = aiter(iterable)
+        self._iterable = iterable
         self._context: Context = copy_context()
+        self._task: IteratorTask | None = None
+        self._heartbeat: float | None = None
+        self._lifecycle: Lifecycle | None = None
+        if isinstance(iterable, EventStream):
+            self._heartbeat = iterable.heartbeat
+            self._lifecycle = iterable.app.lifecycle
 
     def __iter__(self) -> AsyncBody:
         return self
 
     def __next__(self) -> bytes:
+        if self._task is None:
+            self._task = IteratorTask(self._iterable, self._context)
+            if self._lifecycle is not None:
+                self._lifecycle.long_lived.add(self)
+        elif self._lifecycle is not None and self._lifecycle.draining:
+            raise StopIteration
         try:
-            item = run_blocking(self._next(), self._context)
+            return to_bytes(self._task.next(self._heartbeat, HEARTBEAT))
         except StopAsyncIteration:
             raise StopIteration from None
-        return item.encode() if isinstance(item, str) else item
 
-    async def _next(self) -> t.Any:
-        return await anext(self._iterator)
+    def end(self) -> None:
+        """End the body; called when the server stops, in any thread."""
+        if self._task is not None:
+            self._task.end()
 
     def closing(self, close: t.Callable[[], t.Any] | None) -> t.Callable[[], None]:
-        """Return a function that closes the iterator, then calls *close*."""
+        """Return a function that closes the iterable, then calls *close*."""
 
         def close_both() -> None:
-            aclose = getattr(self._iterator, "aclose", None)
+            if self._lifecycle is not None:
+                self._lifecycle.long_lived.discard(self)
             try:
-                if aclose is not None:
-                    run_blocking(_await(aclose()), self._context)
+                if self._task is not None:
+                    self._task.close()
             finally:
                 if close is not None:
                     close()
 
         return close_both
-
-
-async def _await(awaitable: t.Awaitable[t.Any]) -> None:
-    await awaitable
 
 
 class WSGIBody:

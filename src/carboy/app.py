@@ -62,6 +62,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from werkzeug.wrappers import Response as WerkzeugResponse
 
+    from .http.websocket import WebSocket
     from .testing import FlaskClient, FlaskCliRunner
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
@@ -148,12 +149,18 @@ class Carboy(Registry):
             "PREFERRED_URL_SCHEME": "http",
             "TEMPLATES_AUTO_RELOAD": None,
             "MAX_COOKIE_SIZE": 4093,
+            "WEBSOCKET_ALLOWED_ORIGINS": None,
+            "WEBSOCKET_IDLE_TIMEOUT": None,
+            "WEBSOCKET_MAX_MESSAGE_SIZE": 1024 * 1024,
             "PROVIDE_AUTOMATIC_OPTIONS": True,
         }
     )
 
     request_class: type[Request] = Request
     response_class: type[Response] = Response
+    websocket_class: type[WebSocket] | None = None
+    """Class of WebSockets; None for :class:`carboy.WebSocket`."""
+
     session_interface: SessionInterface = SecureCookieSessionInterface()
     aborter_class = Aborter
     jinja_environment = Environment
@@ -998,11 +1005,14 @@ _WATCHED = frozenset(
     {
         *_ORIGINALS,
         "after_request_funcs",
+        "after_websocket_funcs",
         "before_request_funcs",
+        "before_websocket_funcs",
         "session_interface",
         "subdomain_matching",
         "teardown_appcontext_funcs",
         "teardown_request_funcs",
+        "teardown_websocket_funcs",
         "url_map",
         "url_value_preprocessors",
         "view_functions",

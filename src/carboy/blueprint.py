@@ -204,6 +204,9 @@ class Blueprint(Registry):
             (self.before_request_funcs, app.before_request_funcs),
             (self.after_request_funcs, app.after_request_funcs),
             (self.teardown_request_funcs, app.teardown_request_funcs),
+            (self.before_websocket_funcs, app.before_websocket_funcs),
+            (self.after_websocket_funcs, app.after_websocket_funcs),
+            (self.teardown_websocket_funcs, app.teardown_websocket_funcs),
             (self.url_default_functions, app.url_default_functions),
             (self.url_value_preprocessors, app.url_value_preprocessors),
             (self.template_context_processors, app.template_context_processors),
@@ -288,6 +291,24 @@ class Blueprint(Registry):
     def teardown_app_request(self, f: F) -> F:
         """Like :meth:`teardown_request`, for every request of the application."""
         self._once(lambda app: app.teardown_request_funcs.setdefault(None, []).append(f))
+        return f
+
+    @setupmethod
+    def before_app_websocket(self, f: F) -> F:
+        """Like :meth:`before_websocket`, for every WebSocket of the application."""
+        self._once(lambda app: app.before_websocket_funcs.setdefault(None, []).append(f))
+        return f
+
+    @setupmethod
+    def after_app_websocket(self, f: F) -> F:
+        """Like :meth:`after_websocket`, for every WebSocket of the application."""
+        self._once(lambda app: app.after_websocket_funcs.setdefault(None, []).append(f))
+        return f
+
+    @setupmethod
+    def teardown_app_websocket(self, f: F) -> F:
+        """Like :meth:`teardown_websocket`, for every WebSocket of the application."""
+        self._once(lambda app: app.teardown_websocket_funcs.setdefault(None, []).append(f))
         return f
 
     @setupmethod

@@ -29,6 +29,7 @@ _server_loop: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("carboy.
 
 _background_loop: asyncio.AbstractEventLoop | None = None
 _executor: ThreadPoolExecutor | None = None
+_long_lived: LongLivedThreads | None = None
 _lock = threading.Lock()
 
 
@@ -58,8 +59,8 @@ def step(coroutine: t.Coroutine[t.Any, t.Any, T]) -> T:
 
 def _forget_after_fork() -> None:
     # Threads do not survive a fork, so neither do the loop and the pool.
-    global _background_loop, _executor, _lock
-    _background_loop, _executor, _lock = None, None, threading.Lock()
+    global _background_loop, _executor, _long_lived, _lock
+    _background_loop, _executor, _long_lived, _lock = None, None, None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -81,14 +82,21 @@ def background_loop() -> asyncio.AbstractEventLoop:
     return _background_loop
 
 
-def run_blocking(coroutine: t.Coroutine[t.Any, t.Any, T], context: Context | None = None) -> T:
-    """Run *coroutine* on the process's loop and wait for it in this thread.
-
-    In a thread that a server's loop sent sync code to, that loop is used, so that
-    async resources of the application are used on one loop only.
+def run_blocking(
+    coroutine: t.Coroutine[t.Any, t.Any, T],
+    context: Context | None = None,
+    loop: asyncio.AbstractEventLoop | None = None,
+) -> T:
+    """Run *coroutine* on an event loop and wait for it in this thread.
 
     Args:
         context: To run in; by default a copy of the current one.
+        loop: By default, in a thread that a server's loop sent sync code to, that
+            loop, so that async resources of the application are used on one loop
+            only; elsewhere the process's own.
+
+    Raises:
+        RuntimeError: The loop runs in this very thread.
     """
     import asyncio
     from concurrent.futures import Future
@@ -97,9 +105,10 @@ def run_blocking(coroutine: t.Coroutine[t.Any, t.Any, T], context: Context | Non
         running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
     except RuntimeError:
         running = None
-    loop = _server_loop.get()
-    if loop is None or loop is running or not loop.is_running():
-        loop = background_loop()
+    if loop is None:
+        loop = _server_loop.get()
+        if loop is None or loop is running or not loop.is_running():
+            loop = background_loop()
     if loop is running:
         coroutine.close()
         raise RuntimeError(
@@ -169,6 +178,51 @@ def executor() -> ThreadPoolExecutor:
             if _executor is None:
                 _executor = ThreadPoolExecutor(thread_limit(), thread_name_prefix="carboy")
     return _executor
+
+
+class LongLivedThreads:
+    """Threads for sync code that keeps one for as long as its client stays.
+
+    Apart from the others, so that open connections cannot starve ordinary views.
+
+    Args:
+        limit: How many there are at most.
+    """
+
+    def __init__(self, limit: int) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self.limit = limit
+        self._executor = ThreadPoolExecutor(limit, thread_name_prefix="carboy-long-lived")
+        self._free = threading.Semaphore(limit)
+
+    def reserve(self) -> bool:
+        """Set a thread aside for the next `run`; return whether there is one."""
+        return self._free.acquire(blocking=False)
+
+    async def run(self, context: Context, func: t.Callable[..., T], *args: t.Any) -> T:
+        """Run ``func(*args)`` inside *context*, in the thread that was reserved."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        context.run(_server_loop.set, loop)
+        future = self._executor.submit(context.run, func, *args)
+        future.add_done_callback(lambda _: self._free.release())
+        return await asyncio.wrap_future(future)
+
+
+def long_lived_threads() -> LongLivedThreads:
+    """Return this process's threads for long-lived sync code, made at first use.
+
+    ``CARBOY_LONG_LIVED_THREADS`` in the environment sets their number; the default
+    is 200.
+    """
+    global _long_lived
+    if _long_lived is None:
+        with _lock:
+            if _long_lived is None:
+                _long_lived = LongLivedThreads(int(os.environ.get("CARBOY_LONG_LIVED_THREADS", "200")))
+    return _long_lived
 
 
 async def run_in_context(context: Context, func: t.Callable[..., T], *args: t.Any) -> T:

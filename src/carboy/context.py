@@ -33,6 +33,7 @@ if t.TYPE_CHECKING:
 
     from .app import Carboy
     from .http.request import Request
+    from .http.websocket import WebSocket
     from .sessions import SessionMixin
     from .typing import AfterRequestCallable
 
@@ -58,6 +59,13 @@ Working outside of request context.
 What you used needs an active HTTP request, and none is being handled here. In a test, use the test client or
 'with app.test_request_context(...):'; in a thread or task started by a view, wrap the function with
 'copy_current_request_context', or pass it the values that it needs.\
+"""
+NO_WEBSOCKET_MESSAGE = """\
+Working outside of a WebSocket's context.
+
+'websocket' stands for the WebSocket whose handler is running, and none is here: this is an HTTP request, or no request
+at all. Handlers are registered with '@app.websocket("/path")'; what runs elsewhere (another thread, a task that
+outlives the handler) needs the object itself, 'websocket._get_current_object()', handed over by the handler.\
 """
 
 
@@ -88,6 +96,24 @@ def current_request_context() -> RequestContext:
 def has_app_context() -> bool:
     """Return whether an application context is active."""
     return _cv_app.get(None) is not None
+
+
+def current_websocket() -> WebSocket:
+    """Return the WebSocket that is being handled.
+
+    Raises:
+        RuntimeError: None is.
+    """
+    ctx = _cv_request.get(None)
+    if ctx is None or not ctx.request.is_websocket:
+        raise RuntimeError(NO_WEBSOCKET_MESSAGE)
+    return ctx.request  # type: ignore[return-value]
+
+
+def has_websocket_context() -> bool:
+    """Return whether a WebSocket is being handled."""
+    ctx = _cv_request.get(None)
+    return ctx is not None and ctx.request.is_websocket
 
 
 def has_request_context() -> bool:
@@ -402,7 +428,8 @@ class RequestContext(AppContext):
         except (ValueError, RuntimeError):
             _reset(_cv_request, request_token)
         if not self._cv_tokens:
-            request.close()
+            if not request.is_websocket:
+                request.close()
             if request.environ_is_made:
                 # The environ holds the request that holds it: broken here, so that no garbage collector is needed.
                 request.environ["werkzeug.request"] = None

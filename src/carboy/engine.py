@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import typing as t
 
-from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
+from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, InternalServerError, NotFound
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 from .concurrency import call, run_in_thread
 from .context import RequestContext
@@ -23,15 +24,21 @@ from .routing import check_host
 from .signals import (
     appcontext_tearing_down,
     got_request_exception,
+    got_websocket_exception,
     request_finished,
     request_started,
     request_tearing_down,
+    websocket_finished,
+    websocket_started,
+    websocket_tearing_down,
 )
 
 if t.TYPE_CHECKING:
     from .app import Carboy
     from .context import AppContext
     from .http import Request, Response
+    from .http.response import Wire
+    from .http.websocket import WebSocket
 
 T = t.TypeVar("T")
 W = t.TypeVar("W")
@@ -55,7 +62,7 @@ def plan_of(app: Carboy, request: Request) -> Plan:
         profile = profile_of(app)
     rule = request.url_rule
     if rule is None:
-        return profile.unrouted
+        return profile.unrouted_websocket if request.is_websocket else profile.unrouted
     return profile.plans.get(id(rule)) or compile_plan(app, profile, rule)
 
 
@@ -75,7 +82,8 @@ def begin(
 
     Args:
         host: The value of the ``Host`` header.
-        plain: Whether this is no upgrade to WebSocket, which other rules match.
+        plain: Whether this neither is nor asks for a WebSocket, which other rules
+            match.
         entered: Whether the context is entered and the session opened already.
     """
     request = ctx.request
@@ -103,6 +111,7 @@ def begin(
                 request.url_rule = rule
                 return profile.plans.get(id(rule)) or compile_plan(app, profile, rule), None
         ctx.match_request()
+        _tell_websockets_apart(request)
     except HTTPException as e:
         request.routing_exception = e
     except ValueError as e:
@@ -112,6 +121,24 @@ def begin(
     except Exception as e:
         return profile.unrouted, e
     return plan_of(app, request), None
+
+
+def _tell_websockets_apart(request: Request) -> None:
+    """Refuse, and say why, an HTTP request for a WebSocket's URL, and the reverse."""
+    if isinstance(request.routing_exception, WebsocketMismatch):
+        request.routing_exception = BadRequest(
+            "This URL answers HTTP requests; it is not a WebSocket."
+            if request.is_websocket
+            else "This URL is a WebSocket: open it with a WebSocket client, as ws://… or wss://…."
+        )
+    elif request.url_rule is not None and request.url_rule.websocket and not request.is_websocket:
+        # The server has passed the handshake on as any other request: it speaks WSGI, or lacks a library.
+        request.url_rule = request.view_args = None
+        request.routing_exception = BadRequest(
+            "This URL is a WebSocket, which the server cannot open: WSGI has none. Serve the application over ASGI or"
+            " RSGI: 'carboy serve', 'carboy run --interface asgi', uvicorn (with a WebSocket library), hypercorn,"
+            " granian."
+        )
 
 
 # -- The request -------------------------------------------------------------------
@@ -320,7 +347,7 @@ async def finalize(
             response = app._call_override("process_response", ctx, response)
         else:
             response = await process_response(app, ctx, plan, response, inline)
-        if request_finished.receivers:
+        if request_finished.receivers and not ctx.request.is_websocket:
             request_finished.send(app, _async_wrapper=app.ensure_sync, response=response)
     except Exception:
         if not from_error_handler:
@@ -392,8 +419,9 @@ async def answer_500(app: Carboy, ctx: RequestContext, exc: Exception, inline: b
         Exception: *exc* again, in testing and debug mode or where
             ``PROPAGATE_EXCEPTIONS`` is set.
     """
-    if got_request_exception.receivers:
-        got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=exc)
+    signal = got_websocket_exception if ctx.request.is_websocket else got_request_exception
+    if signal.receivers:
+        signal.send(app, _async_wrapper=app.ensure_sync, exception=exc)
     propagate = app.config["PROPAGATE_EXCEPTIONS"]
     if propagate or (propagate is None and (app.testing or app.debug)):
         raise exc
@@ -410,14 +438,120 @@ async def answer_500(app: Carboy, ctx: RequestContext, exc: Exception, inline: b
     return await finalize(app, ctx, plan_of(app, ctx.request), result, inline, from_error_handler=True)
 
 
+# -- The WebSocket -----------------------------------------------------------------
+
+
+async def converse(
+    app: Carboy, ctx: RequestContext, plan: Plan, inline: bool, failure: Exception | None = None
+) -> Wire | None:
+    """Run the handler of a WebSocket whose context was entered; leave the context.
+
+    The steps are those of an HTTP request, with two differences: a response can be
+    sent only while the handshake is not accepted, and that the client leaves is the
+    ordinary end.
+
+    Returns:
+        The response that refuses the handshake, if there is one.
+    """
+    websocket: WebSocket = ctx.request  # type: ignore[assignment]
+    error: BaseException | None = None
+    try:
+        try:
+            if failure is not None:
+                raise failure
+            response = await _converse(app, ctx, plan, inline)
+        except Exception as e:
+            error = e
+            await _close_for(websocket, e, inline)
+            response = await answer_500(app, ctx, e, inline)
+        if response is None or websocket.accepted:
+            return None
+        if not response.is_sequence:
+            await call(inline, response.make_sequence)
+        return response.wire(websocket)
+    except BaseException as e:
+        error = e
+        raise
+    finally:
+        if error is not None and app.should_ignore_error(error):
+            error = None
+        try:
+            await ctx._pop(error, inline)
+        finally:
+            # Its traceback holds this frame: a cycle, which would hold the connection.
+            error = None
+
+
+async def _converse(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -> Response | None:
+    websocket: WebSocket = ctx.request  # type: ignore[assignment]
+    app._got_first_request = True
+    result = None
+    try:
+        if websocket_started.receivers:
+            websocket_started.send(app, _async_wrapper=app.ensure_sync)
+        if websocket.is_foreign(app.config["WEBSOCKET_ALLOWED_ORIGINS"]):
+            # Before any code of the user's: a page of another origin has the cookies of this one's user.
+            raise Forbidden("WebSockets of pages from this origin are not accepted.")
+        if websocket.routing_exception is None:
+            result = await preprocess(app, ctx, plan, inline)
+        if result is None:
+            result = await call_view(app, ctx, plan, inline)
+        websocket.handler_ended()
+    except BaseException as e:
+        websocket.handler_ended()
+        if not websocket.has_left(e):
+            if not isinstance(e, Exception):
+                raise
+            result = await answer_user_error(app, ctx, plan, e, inline)
+            await _close_for(websocket, e, inline)
+    response = None
+    if result is not None and not websocket.accepted:
+        response = await finalize(app, ctx, plan, result, inline)
+        # It may be an exception, whose traceback holds this frame.
+        result = None
+    else:
+        for _, functions in plan.after:
+            for function in functions:
+                await call(inline, function, None)
+        await _save_late_session(app, ctx, plan, inline)
+    if websocket_finished.receivers:
+        websocket_finished.send(app, _async_wrapper=app.ensure_sync, response=response)
+    return response
+
+
+async def _close_for(websocket: WebSocket, exc: Exception, inline: bool) -> None:
+    """Close an accepted WebSocket with the code for an exception (RFC 6455 section 7.4.1)."""
+    if websocket.accepted:
+        is_clients = isinstance(exc, HTTPException) and exc.code is not None and exc.code < 500
+        closing = websocket.close(1008 if is_clients else 1011)
+        if not inline:
+            await closing
+
+
+async def _save_late_session(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -> None:
+    """Save a session that was changed after the handshake, which is all that carries cookies."""
+    session = ctx.opened_session
+    interface = app.session_interface
+    if session is None or interface.is_null_session(session):
+        return
+    if not plan.profile.session_can_wait:
+        await call(inline, interface.save_session, app, session, app.response_class())
+    elif session.modified:
+        app.logger.warning(
+            f"The session was changed by the WebSocket handler of {ctx.request.endpoint!r} when no cookie could be sent"
+            " any more. Change it before accept(), or keep sessions on the server."
+        )
+
+
 # -- Teardown ----------------------------------------------------------------------
 
 
 async def teardown_request(app: Carboy, ctx: RequestContext, exc: BaseException | None, inline: bool) -> None:
     """Run ``teardown_request`` functions, all of them, then raise the first error."""
     errors = await _tear_down(app, plan_of(app, ctx.request).teardown, exc, inline)
-    if request_tearing_down.receivers:
-        request_tearing_down.send(app, _async_wrapper=app.ensure_sync, exc=exc)
+    signal = websocket_tearing_down if ctx.request.is_websocket else request_tearing_down
+    if signal.receivers:
+        signal.send(app, _async_wrapper=app.ensure_sync, exc=exc)
     if errors:
         raise errors[0]
 

@@ -45,6 +45,7 @@ class Profile:
         as_in_flask: Whether steps are replaced by overridden methods.
         session_can_wait: Whether the session is opened at its first use.
         unrouted: The plan of requests that no rule matched.
+        unrouted_websocket: The same for WebSockets.
     """
 
     version: int
@@ -54,6 +55,7 @@ class Profile:
     session_can_wait: bool
     plans: dict[int, Plan]
     unrouted: Plan
+    unrouted_websocket: Plan
     teardown_appcontext: Steps
 
 
@@ -64,7 +66,8 @@ class Plan:
     Attributes:
         view: The user's function; None for the plan of requests without a rule.
         on_loop: Whether a server with an event loop runs this plan on it; else
-            all of it runs in one worker thread.
+            all of it runs in one worker thread, that of a WebSocket in one that
+            is its own.
         stream_body: Whether the view reads the body as it arrives.
         only_calls_view: Whether nothing but the view produces the result.
         preprocesses: Whether anything runs before the view.
@@ -100,9 +103,11 @@ def compile_profile(app: Carboy) -> Profile:
         session_can_wait=getattr(app.session_interface, "opens_at_first_use", False),
         plans={},
         unrouted=t.cast(Plan, None),
+        unrouted_websocket=t.cast(Plan, None),
         teardown_appcontext=teardown,
     )
-    profile.unrouted = _compile(app, profile, None, (), "thread", False)
+    profile.unrouted = _compile(app, profile, None, False)
+    profile.unrouted_websocket = _compile(app, profile, None, True)
     return profile
 
 
@@ -122,26 +127,25 @@ def _router(app: Carboy, overridden: dict[str, bool]) -> Router | None:
 
 def compile_plan(app: Carboy, profile: Profile, rule: Rule) -> Plan:
     """Compile what the requests of *rule* do, and keep it in *profile*."""
-    blueprint = rule.endpoint.rpartition(".")[0]
-    blueprints = []
-    while blueprint:
-        blueprints.append(blueprint)
-        blueprint = blueprint.rpartition(".")[0]
-    view = app.view_functions.get(rule.endpoint)
-    run = getattr(rule, "run", "thread")
-    plan = _compile(app, profile, view, tuple(blueprints), run, getattr(rule, "stream_body", False))
+    plan = _compile(app, profile, rule, rule.websocket)
     profile.plans[id(rule)] = plan
     return plan
 
 
-def _compile(
-    app: Carboy, profile: Profile, view: Hook | None, blueprints: tuple[str, ...], run: str, stream_body: bool
-) -> Plan:
+def _compile(app: Carboy, profile: Profile, rule: Rule | None, is_websocket: bool) -> Plan:
+    view = None if rule is None else app.view_functions.get(rule.endpoint)
+    run = getattr(rule, "run", "thread")
+    blueprints = _blueprints(rule)
+    befores, afters, teardowns = (
+        (app.before_websocket_funcs, app.after_websocket_funcs, app.teardown_websocket_funcs)
+        if is_websocket
+        else (app.before_request_funcs, app.after_request_funcs, app.teardown_request_funcs)
+    )
     outside_in = (None, *reversed(blueprints))
     inside_out = (*blueprints, None)
-    before = _steps(app, (f for name in outside_in for f in app.before_request_funcs.get(name, ())))
-    after = _steps(app, (f for name in inside_out for f in reversed(app.after_request_funcs.get(name, ()))))
-    teardown = _steps(app, (f for name in inside_out for f in reversed(app.teardown_request_funcs.get(name, ()))))
+    before = _steps(app, (f for name in outside_in for f in befores.get(name, ())))
+    after = _steps(app, (f for name in inside_out for f in reversed(afters.get(name, ()))))
+    teardown = _steps(app, (f for name in inside_out for f in reversed(teardowns.get(name, ()))))
     view_is_async = view is not None and is_async(view)
     steps = (before, after, teardown, profile.teardown_appcontext)
     something_is_async = view_is_async or any(step_is_async for group in steps for step_is_async, _ in group)
@@ -161,10 +165,22 @@ def _compile(
         preprocesses=bool(url_processors or before),
         ends_plainly=profile.session_can_wait and not after and not _FINISHERS & profile.overridden.keys(),
         tears_down=bool(teardown or profile.teardown_appcontext or _TEARDOWNS & profile.overridden.keys()),
-        on_loop=not profile.as_in_flask
+        on_loop=(view is None or view_is_async)
+        if is_websocket
+        else not profile.as_in_flask
         and (something_is_async or run == "loop" or (view is None and not something_is_sync)),
-        stream_body=stream_body,
+        stream_body=getattr(rule, "stream_body", False),
     )
+
+
+def _blueprints(rule: Rule | None) -> list[str]:
+    """Return the dotted names of the rule's blueprint and its parents, innermost first."""
+    blueprints = []
+    name = "" if rule is None else rule.endpoint.rpartition(".")[0]
+    while name:
+        blueprints.append(name)
+        name = name.rpartition(".")[0]
+    return blueprints
 
 
 def _steps(app: Carboy, functions: t.Iterable[Hook]) -> Steps:

@@ -1,4 +1,4 @@
-"""The proxies: ``current_app``, ``g``, ``request``, ``session`` and the contexts.
+"""The proxies: ``current_app``, ``g``, ``request``, ``session``, ``websocket`` and the contexts.
 
 For users only: inside carboy the context is passed along. Each stands for the
 object of the active context, and without one raises a ``RuntimeError`` that says
@@ -14,16 +14,19 @@ from werkzeug.local import LocalProxy
 from .context import (
     NO_APP_MESSAGE,
     NO_REQUEST_MESSAGE,
+    NO_WEBSOCKET_MESSAGE,
     _cv_app,
     _cv_request,
     current_app_context,
     current_request_context,
+    current_websocket,
 )
 
 if t.TYPE_CHECKING:
     from .app import Carboy
     from .context import AppContext, RequestContext, _AppCtxGlobals
     from .http import Request
+    from .http.websocket import WebSocket
     from .sessions import SessionMixin
 
 
@@ -37,5 +40,6 @@ g: _AppCtxGlobals = _proxy(current_app_context, "g", NO_APP_MESSAGE)
 request_ctx: RequestContext = _proxy(current_request_context, None, NO_REQUEST_MESSAGE)
 request: Request = _proxy(current_request_context, "request", NO_REQUEST_MESSAGE)
 session: SessionMixin = _proxy(current_request_context, "session", NO_REQUEST_MESSAGE)
+websocket: WebSocket = _proxy(current_websocket, None, NO_WEBSOCKET_MESSAGE)
 
-__all__ = ["_cv_app", "_cv_request", "app_ctx", "current_app", "g", "request", "request_ctx", "session"]
+__all__ = ["_cv_app", "_cv_request", "app_ctx", "current_app", "g", "request", "request_ctx", "session", "websocket"]

@@ -191,6 +191,12 @@ class Registry:
         self.after_request_funcs = HookTable(version, of_lists=True)
         self.teardown_request_funcs: dict[ct.AppOrBlueprintKey, list[ct.TeardownCallable]]
         self.teardown_request_funcs = HookTable(version, of_lists=True)
+        self.before_websocket_funcs: dict[ct.AppOrBlueprintKey, list[ct.BeforeRequestCallable]]
+        self.before_websocket_funcs = HookTable(version, of_lists=True)
+        self.after_websocket_funcs: dict[ct.AppOrBlueprintKey, list[ct.AfterWebsocketCallable]]
+        self.after_websocket_funcs = HookTable(version, of_lists=True)
+        self.teardown_websocket_funcs: dict[ct.AppOrBlueprintKey, list[ct.TeardownCallable]]
+        self.teardown_websocket_funcs = HookTable(version, of_lists=True)
         self.url_value_preprocessors: dict[ct.AppOrBlueprintKey, list[ct.URLValuePreprocessorCallable]]
         self.url_value_preprocessors = HookTable(version, of_lists=True)
         # Not part of a request's plan: read where templates are rendered and URLs built.
@@ -354,6 +360,41 @@ class Registry:
 
         return decorator
 
+    @setupmethod
+    def websocket(self, rule: str, **options: t.Any) -> t.Callable[[F], F]:
+        """Register the decorated handler for WebSockets that open at a URL.
+
+        An async handler runs on the server's loop, a sync one in a thread of its
+        own. Served over ASGI and RSGI.
+
+        Args:
+            options: Those of :meth:`add_url_rule`, except ``methods``.
+
+        Example::
+
+            @app.websocket("/rooms/<int:room>")
+            async def talk(room):
+                async for message in websocket:
+                    await websocket.send(message)
+        """
+
+        def decorator(view: F) -> F:
+            self.add_websocket(rule, options.pop("endpoint", None), view, **options)
+            return view
+
+        return decorator
+
+    @setupmethod
+    def add_websocket(
+        self, rule: str, endpoint: str | None = None, view_func: ct.RouteCallable | None = None, **options: t.Any
+    ) -> None:
+        """Register a URL for WebSockets; see :meth:`websocket`."""
+        if "methods" in options:
+            raise TypeError("A WebSocket is opened by GET: leave out 'methods'.")
+        self.add_url_rule(
+            rule, endpoint, view_func, provide_automatic_options=False, websocket=True, methods=["GET"], **options
+        )
+
     # -- Hooks -----------------------------------------------------------------
 
     @setupmethod
@@ -372,6 +413,24 @@ class Registry:
     def teardown_request(self, f: F) -> F:
         """Call *f* with the exception or None when a request's context is left."""
         self.teardown_request_funcs.setdefault(None, []).append(f)
+        return f
+
+    @setupmethod
+    def before_websocket(self, f: F) -> F:
+        """Call *f* before each WebSocket's handler; what it returns, unless None, refuses the WebSocket."""
+        self.before_websocket_funcs.setdefault(None, []).append(f)
+        return f
+
+    @setupmethod
+    def after_websocket(self, f: F) -> F:
+        """Call *f* when a WebSocket's handler has ended, with the response that refuses it or None; it returns one."""
+        self.after_websocket_funcs.setdefault(None, []).append(f)
+        return f
+
+    @setupmethod
+    def teardown_websocket(self, f: F) -> F:
+        """Call *f* with the exception or None when a WebSocket's context is left."""
+        self.teardown_websocket_funcs.setdefault(None, []).append(f)
         return f
 
     @setupmethod

@@ -22,6 +22,12 @@ request_finished = _signals.signal("request-finished")
 got_request_exception = _signals.signal("got-request-exception")
 request_tearing_down = _signals.signal("request-tearing-down")
 
+# The same for a WebSocket. The `response` is the one that refused it, or None.
+websocket_started = _signals.signal("websocket-started")
+websocket_finished = _signals.signal("websocket-finished")
+got_websocket_exception = _signals.signal("got-websocket-exception")
+websocket_tearing_down = _signals.signal("websocket-tearing-down")
+
 # Around an application context: `appcontext_tearing_down` carries `exc`.
 appcontext_pushed = _signals.signal("appcontext-pushed")
 appcontext_tearing_down = _signals.signal("appcontext-tearing-down")

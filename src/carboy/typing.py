@@ -48,6 +48,8 @@ ResponseClass = TypeVar("ResponseClass", bound=Response)
 AppOrBlueprintKey = str | None
 
 AfterRequestCallable = Callable[[ResponseClass], ResponseClass] | Callable[[ResponseClass], Awaitable[ResponseClass]]
+# The argument is the response that refuses a WebSocket, or None.
+AfterWebsocketCallable = Callable[[Any], Any] | Callable[[Any], Awaitable[Any]]
 BeforeFirstRequestCallable = Callable[[], None] | Callable[[], Awaitable[None]]
 BeforeRequestCallable = Callable[[], ResponseReturnValue | None] | Callable[[], Awaitable[ResponseReturnValue | None]]
 TeardownCallable = Callable[[BaseException | None], None] | Callable[[BaseException | None], Awaitable[None]]

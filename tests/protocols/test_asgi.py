@@ -204,11 +204,6 @@ def test_lifespan(app):
     assert [event["type"] for event in events] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-def test_websocket_is_refused(app):
-    events = run(app, {"type": "websocket", "path": "/", "headers": []}, {"type": "websocket.connect"})
-    assert [event["type"] for event in events] == ["websocket.close"]
-
-
 def test_unknown_type_of_connection_is_an_error(app):
     with pytest.raises(ValueError, match="carrier pigeon"):
         run(app, {"type": "carrier pigeon"})

@@ -124,20 +124,3 @@ def test_cancelled_request_is_torn_down(app):
     with pytest.raises(CancelledError):
         Client(rsgi_as_wsgi(app.__rsgi__)).get("/")
     assert calls == ["view", "CancelledError"]
-
-
-def test_websocket_is_refused(app):
-    class Scope:
-        proto = "ws"
-        path = "/"
-
-    class Protocol:
-        closed = None
-
-        def close(self, status=None):
-            self.closed = status
-
-    protocol = Protocol()
-    with pytest.raises(StopIteration):
-        lint_rsgi(app.__rsgi__)(Scope(), protocol).send(None)
-    assert protocol.closed == 403

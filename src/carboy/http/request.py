@@ -129,6 +129,9 @@ class Request(WerkzeugRequest):
 
     shallow = False
 
+    is_websocket = False
+    """Whether this is a WebSocket."""
+
     # Set on requests that came over ASGI or RSGI: makes ``environ`` when it is first read.
     _make_environ: t.Callable[[Request], WSGIEnvironment] | None = None
     _get_header: t.Callable[[str], str | None] | None = None

@@ -1,4 +1,4 @@
-"""ASGI 3: HTTP and lifespan."""
+"""ASGI 3: HTTP, WebSocket and lifespan."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import BadRequest, ClientDisconnected
 
+from ..http.websocket import ABNORMAL, NO_STATUS, NORMAL, WebSocket, WebSocketDisconnect
 from . import lifespan, loop
 
 if t.TYPE_CHECKING:
@@ -26,27 +27,22 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
     """Serve one connection."""
     kind = scope["type"]
     if kind == "http":
-        await _http(app, scope, receive, send)
+        request_class = app.request_class
+    elif kind == "websocket":
+        request_class = app.websocket_class or WebSocket
     elif kind == "lifespan":
         await lifespan.serve(receive, send)
-    elif kind == "websocket":
-        # Refused before it is accepted: answered with 403 (ASGI, "Close - send event").
-        await receive()
-        await send({"type": "websocket.close", "code": 1000})
+        return
     else:
         raise ValueError(f"The server opened an ASGI connection of the unknown type {kind!r}.")
-
-
-async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None:
     headers = _headers(scope["headers"])
     host = headers.get(b"host")
-    method: str = scope["method"]
     path: str = scope["path"]
     root_path: str = scope.get("root_path") or ""
     if root_path and (path == root_path or path.startswith(f"{root_path.rstrip('/')}/")):
         path = path[len(root_path.rstrip("/")) :] or "/"
-    request = app.request_class.from_connection(
-        method,
+    request = request_class.from_connection(
+        scope.get("method", "GET"),
         path,
         scope["query_string"],
         functools.partial(make_environ, scope, headers, path),
@@ -54,6 +50,25 @@ async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
     )
     if "\ufffd" in path and not _is_utf8(scope.get("raw_path")):
         request.routing_exception = BadRequest("The path is not valid UTF-8.")
+    text_host = None if host is None else host.decode("latin1")
+    if isinstance(request, WebSocket):
+        # The event that only says that it is there.
+        await receive()
+        await loop.converse(app, request, text_host, _Connection(scope, receive, send))
+    else:
+        await _http(app, scope, receive, send, request, headers, text_host)
+
+
+async def _http(
+    app: Carboy,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    request: Request,
+    headers: dict[bytes, bytes],
+    host: str | None,
+) -> None:
+    method = request.method
     length = headers.get(b"content-length")
     has_body = (
         length not in (None, b"0")
@@ -64,7 +79,7 @@ async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
     (_, status, response_headers, body, close), context = await loop.answer(
         app,
         request,
-        None if host is None else host.decode("latin1"),
+        host,
         b"upgrade" not in headers,
         chunks,
         int(length) if length is not None and length.isdigit() else None,
@@ -94,6 +109,52 @@ async def _http(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
 
     if await loop.stream(body, close, context, send_piece, disconnected):
         await send({"type": "http.response.body", "body": b""})
+
+
+class _Connection:
+    """A WebSocket's connection, in ASGI's events."""
+
+    carries_headers = True
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+
+    async def accept(self, subprotocol: str | None, headers: list[tuple[str, str]]) -> None:
+        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": _encoded(headers)})
+
+    async def receive(self) -> str | bytes:
+        event = await self._receive()
+        if event["type"] != "websocket.receive":
+            raise WebSocketDisconnect(event.get("code") or NO_STATUS, event.get("reason") or "")
+        text = event.get("text")
+        return t.cast("str | bytes", event["bytes"] if text is None else text)
+
+    async def send(self, data: str | bytes) -> None:
+        try:
+            await self._send({"type": "websocket.send", "text" if type(data) is str else "bytes": data})
+        except OSError:
+            # ASGI 2.4: the client has left.
+            raise WebSocketDisconnect(ABNORMAL) from None
+
+    async def close(self, code: int, reason: str) -> None:
+        try:
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except OSError:
+            raise WebSocketDisconnect(ABNORMAL) from None
+
+    async def refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        if (status == 403 and not body) or "websocket.http.response" not in (self._scope.get("extensions") or ()):
+            # Answered by the server, always with 403.
+            await self._send({"type": "websocket.close", "code": NORMAL, "reason": ""})
+            return
+        await self._send({"type": "websocket.http.response.start", "status": status, "headers": _encoded(headers)})
+        await self._send({"type": "websocket.http.response.body", "body": body})
+
+
+def _encoded(headers: t.Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in headers]
 
 
 class _Chunks:
@@ -156,7 +217,7 @@ def make_environ(scope: Scope, headers: dict[bytes, bytes], path: str, request: 
     server = scope.get("server") or ("localhost", None)
     client = scope.get("client") or ("", 0)
     environ: dict[str, t.Any] = {
-        "REQUEST_METHOD": scope["method"],
+        "REQUEST_METHOD": scope.get("method", "GET"),
         "SCRIPT_NAME": (scope.get("root_path") or "").encode().decode("latin1"),
         "PATH_INFO": path.encode().decode("latin1"),
         "QUERY_STRING": scope["query_string"].decode("latin1"),
@@ -193,6 +254,11 @@ def add_headers(environ: dict[str, t.Any], headers: t.Iterable[tuple[str, str]])
 
 def add_wsgi_keys(environ: dict[str, t.Any], scheme: str, request: Request) -> None:
     """Add the keys that PEP 3333 requires."""
+    if request.is_websocket:
+        scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
+        # What Werkzeug tells a WebSocket by; over HTTP/2 no client sends it (RFC 8441).
+        environ["HTTP_CONNECTION"] = "Upgrade"
+        environ["HTTP_UPGRADE"] = "websocket"
     environ["wsgi.version"] = (1, 0)
     environ["wsgi.url_scheme"] = scheme
     environ["wsgi.input"] = request._input if request._input is not None else io.BytesIO()

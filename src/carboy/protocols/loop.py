@@ -12,20 +12,26 @@ import tempfile
 import typing as t
 from contextvars import Context, copy_context
 
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, ServiceUnavailable
 
 from .. import engine
-from ..concurrency import run_in_context, run_in_thread, step
+from ..concurrency import long_lived_threads, run_in_context, run_in_thread, step
 from ..context import RequestContext
 from ..http.response import Wire, wire_from_wsgi
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
     from ..http import Request, Response
+    from ..http.websocket import Connection, WebSocket
     from ..plan import Plan, Profile
 
 MEMORY_LIMIT = 1024 * 1024
 """Bytes of a body that are kept in memory; what is larger goes to a temporary file."""
+
+_NO_THREAD_LEFT = (
+    "All threads for long-lived connections are taken. CARBOY_LONG_LIVED_THREADS in the environment sets how many there"
+    " are; async code needs none."
+)
 
 Answer = tuple[Wire, Context | None]
 """A response to send, and the copy of the context variables that its body is made in."""
@@ -133,6 +139,49 @@ async def _answer_through_wsgi(
     environ.pop("werkzeug.request", None)
     context = copy_context()
     return await run_in_context(context, wire_from_wsgi, app, environ), context
+
+
+# -- The WebSocket -------------------------------------------------------------------
+
+
+async def converse(app: Carboy, websocket: WebSocket, host: str | None, connection: Connection) -> None:
+    """Run *websocket* until its handler has ended.
+
+    Args:
+        host: The value of the ``Host`` header.
+        connection: Sends and receives.
+    """
+    websocket.connect(app, connection)
+    profile = engine.profile_of(app)
+    ctx = RequestContext(app, request=websocket)
+    failure: Exception | None = None
+    ctx.bind()
+    if not profile.session_can_wait:
+        try:
+            await run_in_thread(ctx.open)
+        except Exception as e:
+            failure = e
+    plan, failed = engine.begin(app, ctx, profile, host, plain=False, entered=True)
+    failure = failure or failed
+    on_loop = plan.on_loop
+    if not on_loop and not long_lived_threads().reserve():
+        websocket.routing_exception = ServiceUnavailable(_NO_THREAD_LEFT, retry_after=10)
+        on_loop = True
+    try:
+        if on_loop:
+            websocket.handled_by(asyncio.current_task())
+            response = await engine.converse(app, ctx, plan, False, failure)
+        else:
+            context = ctx.unbind_copy()
+            response = await long_lived_threads().run(context, step, engine.converse(app, ctx, plan, True, failure))
+    finally:
+        websocket.release()
+    if response is None:
+        await websocket.shut()
+    else:
+        _, status, headers, body, close = response
+        await websocket.refuse(status, headers, b"".join(body))
+        await run_close(close, None)
 
 
 # -- The request's body --------------------------------------------------------------

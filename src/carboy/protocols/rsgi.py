@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import typing as t
 
 from werkzeug.exceptions import BadRequest, ClientDisconnected
 
+from ..http.websocket import ABNORMAL, NO_STATUS, WebSocket, WebSocketDisconnect
 from . import loop
 from .asgi import add_headers, add_wsgi_keys
 
@@ -17,20 +19,22 @@ if t.TYPE_CHECKING:
 
 async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
     """Serve one connection."""
-    if scope.proto != "http":
-        # A WebSocket, refused before it is accepted.
-        protocol.close(403)
-        return
     incoming = scope.headers
     get_header = incoming.get
     method: str = scope.method
     path: str = scope.path
-    request = app.request_class.from_connection(
+    is_http = scope.proto == "http"
+    request = (app.request_class if is_http else app.websocket_class or WebSocket).from_connection(
         method, path, scope.query_string.encode("latin1"), functools.partial(make_environ, scope), get_header
     )
     if not path.isascii() and "\ufffd" in path:
         # The server has put it for what it could not decode, and does not tell the path as it came.
         request.routing_exception = BadRequest("The path is not valid UTF-8.")
+    hosts = incoming.get_all("host")
+    host = (hosts[0] if len(hosts) == 1 else ",".join(hosts)) if hosts else scope.authority
+    if not is_http:
+        await _websocket(app, t.cast(WebSocket, request), host, protocol)
+        return
     length: int | None = None
     if "content-length" in incoming:
         announced = get_header("content-length")
@@ -39,11 +43,10 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
     else:
         # HTTP/2 has no chunks: a body of unknown length is not announced.
         has_body = "transfer-encoding" in incoming or (method not in ("GET", "HEAD") and scope.http_version[0] == "2")
-    hosts = incoming.get_all("host")
     (_, status, headers, body, close), context = await loop.answer(
         app,
         request,
-        (hosts[0] if len(hosts) == 1 else ",".join(hosts)) if hosts else scope.authority,
+        host,
         "upgrade" not in incoming,
         _Chunks(protocol, length) if has_body else None,
         length,
@@ -58,6 +61,66 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
         return
     transport = protocol.response_stream(status, headers)
     await loop.stream(body, close, context, functools.partial(_send, transport), protocol.client_disconnect)
+
+
+async def _websocket(app: Carboy, websocket: WebSocket, host: str | None, protocol: t.Any) -> None:
+    try:
+        await loop.converse(app, websocket, host, _Connection(protocol))
+    finally:
+        # Where the client has closed, the server answers when it is told to, or when the object is forgotten.
+        protocol.close()
+
+
+class _Connection:
+    """A WebSocket's connection, in granian's terms.
+
+    RSGI passes neither a subprotocol nor headers when a WebSocket is accepted, and
+    granian 2.8 sends no close code: the client sees 1005.
+    """
+
+    carries_headers = False
+
+    def __init__(self, protocol: t.Any) -> None:
+        self._protocol = protocol
+        self._transport: t.Any = None
+        # The server refuses a message while another is being sent.
+        self._sending = asyncio.Lock()
+
+    async def accept(self, subprotocol: str | None, headers: list[tuple[str, str]]) -> None:
+        if subprotocol is not None or headers:
+            what = "a subprotocol" if subprotocol is not None else f"headers ({', '.join(name for name, _ in headers)})"
+            raise RuntimeError(
+                f"RSGI cannot pass {what} to the client of a WebSocket. Serve the application over ASGI: 'carboy serve"
+                " --interface asgi', uvicorn, hypercorn."
+            )
+        self._transport = await self._protocol.accept()
+
+    async def receive(self) -> str | bytes:
+        try:
+            message = await self._transport.receive()
+        except RuntimeError:
+            # The server's way to say that the connection is gone.
+            raise WebSocketDisconnect(ABNORMAL) from None
+        if message.kind == 0:
+            # The server does not tell the code that came.
+            raise WebSocketDisconnect(NO_STATUS)
+        return t.cast("str | bytes", message.data)
+
+    async def send(self, data: str | bytes) -> None:
+        async with self._sending:
+            try:
+                await (self._transport.send_str(data) if type(data) is str else self._transport.send_bytes(data))
+            except RuntimeError:
+                raise WebSocketDisconnect(ABNORMAL) from None
+
+    async def close(self, code: int, reason: str) -> None:
+        async with self._sending:
+            self._protocol.close(code)
+            # The server closes when the last reference to its transport is gone.
+            self._transport = None
+
+    async def refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self._protocol.close(status)
 
 
 async def _send(transport: t.Any, piece: bytes) -> None:

@@ -153,6 +153,7 @@ class Carboy(Registry):
             "WEBSOCKET_IDLE_TIMEOUT": None,
             "WEBSOCKET_MAX_MESSAGE_SIZE": 1024 * 1024,
             "PROVIDE_AUTOMATIC_OPTIONS": True,
+            "REQUEST_TIMEOUT": None,
         }
     )
 
@@ -408,10 +409,13 @@ class Carboy(Registry):
                 - ``run``: where a sync view runs under ASGI and RSGI.
                   ``"thread"`` (default), or ``"loop"`` for one that does not block.
                 - ``stream_body``: give the view the body as it arrives.
+                - ``timeout``: seconds that hooks and view may take before the
+                  answer is 503; None for no limit. By default
+                  ``REQUEST_TIMEOUT``. See docs/async.md for what can be stopped.
 
         Raises:
             TypeError: *methods* is a string.
-            ValueError: *run* is something else.
+            ValueError: *run* is something else, or *timeout* is not positive.
             AssertionError: The endpoint has another view already.
         """
         if endpoint is None:
@@ -420,6 +424,9 @@ class Carboy(Registry):
         if run not in {"thread", "loop"}:
             raise ValueError(f"'run' must be 'thread' or 'loop', not {run!r} (endpoint {endpoint!r}).")
         stream_body = bool(options.pop("stream_body", False))
+        timeout = options.pop("timeout", _sentinel)
+        if timeout is not _sentinel and timeout is not None and timeout <= 0:
+            raise ValueError(f"'timeout' is a number of seconds, or None; not {timeout!r} (endpoint {endpoint!r}).")
         methods = options.pop("methods", None)
         if methods is None:
             methods = getattr(view_func, "methods", None) or ("GET",)
@@ -437,6 +444,8 @@ class Carboy(Registry):
         rule_object.provide_automatic_options = provide_automatic_options
         rule_object.run = run
         rule_object.stream_body = stream_body
+        if timeout is not _sentinel:
+            rule_object.timeout = timeout
         self.url_map.add(rule_object)
         if view_func is not None:
             other = self.view_functions.get(endpoint)

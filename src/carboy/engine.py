@@ -9,9 +9,17 @@ sync ones go to a worker thread.
 
 from __future__ import annotations
 
+import math
 import typing as t
 
-from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, InternalServerError, NotFound
+from werkzeug.exceptions import (
+    BadRequest,
+    Forbidden,
+    HTTPException,
+    InternalServerError,
+    NotFound,
+    ServiceUnavailable,
+)
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from .concurrency import call, run_in_thread
@@ -240,6 +248,8 @@ async def dispatch(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -
             request_started.send(app, _async_wrapper=app.ensure_sync)
         if plan.profile.as_in_flask:
             result = await _dispatch_as_in_flask(app, ctx, plan)
+        elif plan.timeout is not None and not inline:
+            result = await _in_time(plan.timeout, _answer(app, ctx, plan))
         else:
             result = await preprocess(app, ctx, plan, inline) if plan.preprocesses else None
             if result is None:
@@ -250,6 +260,35 @@ async def dispatch(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -
         response: Response = app._call_override("finalize_request", ctx, result)
         return response
     return await finalize(app, ctx, plan, result, inline)
+
+
+async def _answer(app: Carboy, ctx: RequestContext, plan: Plan) -> t.Any:
+    result = await preprocess(app, ctx, plan, False)
+    return await call_view(app, ctx, plan, False) if result is None else result
+
+
+async def _in_time(seconds: float, awaitable: t.Awaitable[T]) -> T:
+    """Wait for *awaitable*; cancel it when the time is over.
+
+    Raises:
+        Overdue: It is.
+    """
+    import asyncio
+
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await awaitable
+    except TimeoutError as e:
+        if limit.expired():
+            raise Overdue(seconds) from e
+        raise
+
+
+class Overdue(ServiceUnavailable):
+    """A request has taken longer than the *seconds* of its timeout."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("The server took too long to answer.", retry_after=math.ceil(seconds))
 
 
 async def answer_user_error(app: Carboy, ctx: RequestContext, plan: Plan, exc: Exception, inline: bool) -> t.Any:
@@ -322,7 +361,11 @@ async def call_view(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) 
     view: t.Any = plan.view or app.view_functions[request.endpoint or ""]
     args: dict[str, t.Any] = request.view_args  # type: ignore[assignment]
     if plan.view_is_async:
-        return app.ensure_sync(view)(**args) if inline else await view(**args)
+        if not inline:
+            return await view(**args)
+        if plan.timeout is not None:
+            return app.async_to_sync(_in_time)(plan.timeout, view(**args))
+        return app.ensure_sync(view)(**args)
     if inline or plan.view_may_run_on_loop:
         return view(**args)
     return await run_in_thread(view, **args)
@@ -403,8 +446,8 @@ def _has_session_to_refresh(app: Carboy, ctx: RequestContext) -> bool:
 
 async def answer_error(app: Carboy, ctx: RequestContext, plan: Plan, exc: Exception, inline: bool) -> Response:
     """Return the response for an exception that came out of dispatch."""
-    if isinstance(exc, InvalidHeader):
-        # Of a response already made. Not the application's error: where a value is refused, a client has sent it.
+    if isinstance(exc, (InvalidHeader, Overdue)):
+        # Raised after dispatch, or in its place. A value that is refused in a header was sent by a client.
         return await finalize(app, ctx, plan, await respond_to(app, ctx, exc, inline), inline)
     if app.is_overridden("handle_exception"):
         response: Response = await call_override(app, ctx, inline, exc, "handle_exception", exc)

@@ -69,6 +69,7 @@ class Plan:
             all of it runs in one worker thread, that of a WebSocket in one that
             is its own.
         stream_body: Whether the view reads the body as it arrives.
+        timeout: Seconds that hooks and view may take; None for no limit.
         only_calls_view: Whether nothing but the view produces the result.
         preprocesses: Whether anything runs before the view.
         ends_plainly: Whether nothing is registered to run after the view.
@@ -89,6 +90,7 @@ class Plan:
     tears_down: bool
     on_loop: bool
     stream_body: bool
+    timeout: float | None
 
 
 def compile_profile(app: Carboy) -> Profile:
@@ -147,6 +149,7 @@ def _compile(app: Carboy, profile: Profile, rule: Rule | None, is_websocket: boo
     after = _steps(app, (f for name in inside_out for f in reversed(afters.get(name, ()))))
     teardown = _steps(app, (f for name in inside_out for f in reversed(teardowns.get(name, ()))))
     view_is_async = view is not None and is_async(view)
+    timeout = None if is_websocket else getattr(rule, "timeout", app.config["REQUEST_TIMEOUT"])
     steps = (before, after, teardown, profile.teardown_appcontext)
     something_is_async = view_is_async or any(step_is_async for group in steps for step_is_async, _ in group)
     something_is_sync = any(not step_is_async for group in steps for step_is_async, _ in group)
@@ -161,7 +164,7 @@ def _compile(app: Carboy, profile: Profile, rule: Rule | None, is_websocket: boo
         before=before,
         after=after,
         teardown=teardown,
-        only_calls_view=view is not None and not (url_processors or before or profile.as_in_flask),
+        only_calls_view=view is not None and timeout is None and not (url_processors or before or profile.as_in_flask),
         preprocesses=bool(url_processors or before),
         ends_plainly=profile.session_can_wait and not after and not _FINISHERS & profile.overridden.keys(),
         tears_down=bool(teardown or profile.teardown_appcontext or _TEARDOWNS & profile.overridden.keys()),
@@ -170,6 +173,7 @@ def _compile(app: Carboy, profile: Profile, rule: Rule | None, is_websocket: boo
         else not profile.as_in_flask
         and (something_is_async or run == "loop" or (view is None and not something_is_sync)),
         stream_body=getattr(rule, "stream_body", False),
+        timeout=timeout,
     )
 
 

@@ -7,6 +7,7 @@ plan runs as a whole in one worker thread.
 from __future__ import annotations
 
 import asyncio
+import copy
 import io
 import tempfile
 import typing as t
@@ -80,7 +81,51 @@ def _run(app: Carboy, ctx: RequestContext, plan: Plan, failure: Exception | None
     if plan.on_loop:
         return engine.handle(app, ctx, plan, False, _write, None, failure)
     context = ctx.unbind_copy()
-    return run_in_context(context, step, engine.handle(app, ctx, plan, True, _write, context, failure))
+    answer = run_in_context(context, step, engine.handle(app, ctx, plan, True, _write, context, failure))
+    return answer if plan.timeout is None else _answer_in_time(app, ctx, plan, plan.timeout, answer)
+
+
+async def _answer_in_time(
+    app: Carboy, ctx: RequestContext, plan: Plan, seconds: float, answer: t.Coroutine[t.Any, t.Any, Answer]
+) -> Answer:
+    """Wait for a plan that runs in a thread; answer in its place when the time is over.
+
+    A thread cannot be stopped: it goes on to its end, with its own context and its
+    teardown functions, and what it answers is dropped.
+    """
+    task = asyncio.get_running_loop().create_task(answer)
+    try:
+        await asyncio.wait((task,), timeout=seconds)
+    finally:
+        if not task.done():
+            _overdue.add(task)
+            task.add_done_callback(_drop)
+    if task.done():
+        return task.result()
+    request = copy.copy(ctx.request)
+    # The body and the files are the thread's.
+    request._input, request.form_is_parsed = None, False
+    late = RequestContext(app, request=request)
+    late.bind()
+    return await engine.handle(app, late, plan, False, _write, None, engine.Overdue(seconds))
+
+
+_overdue: set[asyncio.Task[Answer]] = set()
+
+
+def _drop(task: asyncio.Task[Answer]) -> None:
+    """Free what the answer of an overdue thread holds; its errors were logged where they happened."""
+    _overdue.discard(task)
+    if task.cancelled() or task.exception() is not None:
+        return
+    (_, _, _, _, close), context = task.result()
+    if close is not None:
+        closing = task.get_loop().create_task(run_close(close, context))
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
+
+
+_closing: set[asyncio.Task[None]] = set()
 
 
 async def _answer_with_session(

@@ -359,7 +359,9 @@ class WebSocket(Request):
             allowed: Origins that may, such as ``https://example.com``; ``*`` for
                 any; None for those with the host and port of the connection.
         """
-        origin = self.headers.get("Origin")
+        get_header = self._get_header
+        # PERF: the environ, which `headers` is a view of, would be kept as long as the connection (2 KB).
+        origin = self.headers.get("Origin") if get_header is None else get_header("origin")
         if origin is None:
             return False
         if allowed is not None:
@@ -463,7 +465,9 @@ class WebSocket(Request):
                 # that a busy handler still slows the client.
                 self._ahead = self._loop.create_task(self._connection.receive())
                 self._ahead.add_done_callback(self._came_ahead)
-        self._was_elsewhere = elsewhere
+        if elsewhere is not self._was_elsewhere:
+            # PERF: an attribute more makes CPython give each idle connection a dictionary of its own (1 KB).
+            self._was_elsewhere = elsewhere
 
     def _came_ahead(self, ahead: asyncio.Task[str | bytes]) -> None:
         error = None if ahead.cancelled() else ahead.exception()

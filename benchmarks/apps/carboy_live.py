@@ -6,7 +6,7 @@ import asyncio
 import time
 import typing as t
 
-from carboy import Carboy, ServerSentEvent, request, sse, websocket
+from carboy import Carboy, request, websocket
 
 app = Carboy("benchmark", static_folder=None)
 # Autobahn's largest message has 16 MiB; uvicorn's own limit is the same.
@@ -18,18 +18,6 @@ async def echo() -> None:
     """Return every message."""
     async for message in websocket:
         await websocket.send(message)
-
-
-@app.get("/events")
-async def events() -> t.Any:
-    """Send one event and stay open until the client leaves."""
-    left = request.disconnected
-
-    async def stream() -> t.AsyncIterator[ServerSentEvent]:
-        yield ServerSentEvent("1", event="ready")
-        await left()
-
-    return sse(stream())
 
 
 @app.get("/wait")

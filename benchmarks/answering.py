@@ -49,7 +49,7 @@ def check(target: Target, path: str) -> None:
         raise RuntimeError(f"{target.label} answered {path} by {response.status} {body!r}")
 
 
-def measure(rounds: int, seconds: float) -> dict[str, t.Any]:
+def measure(rounds: int, seconds: int) -> dict[str, t.Any]:
     """Return the family's results."""
     measured = targets()
 

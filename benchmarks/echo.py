@@ -36,7 +36,7 @@ def targets() -> list[Target]:
     return found
 
 
-def load(target: Target, seconds: float) -> Run:
+def load(target: Target, seconds: int) -> Run:
     """Let 50 connections send and wait for the echo, again and again; every echo is compared with what was sent.
 
     Raises:
@@ -62,7 +62,7 @@ def load(target: Target, seconds: float) -> Run:
     return {"messages_per_cpu_s": run["messages"] / used, **run}
 
 
-def measure(rounds: int, seconds: float) -> dict[str, t.Any]:
+def measure(rounds: int, seconds: int) -> dict[str, t.Any]:
     """Return the family's results."""
     measured = targets()
     with serving(measured):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 import typing as t
 
 import wrk
@@ -38,8 +39,9 @@ def check(target: Target, path: str, expected: bytes) -> None:
         raise RuntimeError(f"{target.label} answered {path} by {response.status} {body!r}")
 
 
-def _beside(target: Target, seconds: float) -> Run:
-    sleeping = wrk.start(target, "/sleep", seconds + 0.6, CONNECTIONS)
+def _beside(target: Target, seconds: int) -> Run:
+    sleeping = wrk.start(target, "/sleep", seconds + 1, CONNECTIONS)
+    time.sleep(0.5)
     quick = wrk.finish(wrk.start(target, "/now", seconds, BESIDE), target)
     slow = wrk.finish(sleeping, target)
     return {
@@ -50,7 +52,7 @@ def _beside(target: Target, seconds: float) -> Run:
     }
 
 
-def measure(rounds: int, seconds: float) -> dict[str, t.Any]:
+def measure(rounds: int, seconds: int) -> dict[str, t.Any]:
     """Return the family's results."""
     measured = targets()
     with serving(measured):

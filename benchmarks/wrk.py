@@ -16,7 +16,7 @@ def require() -> None:
         sys.exit("The client 'wrk' is missing. Debian, Ubuntu: apt-get install wrk")
 
 
-def start(target: Target, path: str, seconds: float, connections: int) -> subprocess.Popen[str]:
+def start(target: Target, path: str, seconds: int, connections: int) -> subprocess.Popen[str]:
     """Begin to load *target*."""
     url = f"http://127.0.0.1:{target.port}{path}"
     settings = ["--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--latency"]
@@ -42,7 +42,7 @@ def finish(client: subprocess.Popen[str], target: Target) -> Run:
     }
 
 
-def load(target: Target, path: str, seconds: float, connections: int) -> Run:
+def load(target: Target, path: str, seconds: int, connections: int) -> Run:
     """Load *target* for *seconds*; return what `finish` does, and the server's CPU per request in microseconds."""
     before = cpu_seconds(target.pid)
     run = finish(start(target, path, seconds, connections), target)

@@ -5,6 +5,7 @@ import typing as _t
 from . import json as json
 from . import signals as signals
 from .app import Carboy as Carboy
+from .background import TooManyBackgroundTasks as TooManyBackgroundTasks
 from .blueprint import Blueprint as Blueprint
 from .config import Config as Config
 from .context import after_this_request as after_this_request
@@ -44,6 +45,9 @@ from .signals import template_rendered as template_rendered
 from .signals import websocket_finished as websocket_finished
 from .signals import websocket_started as websocket_started
 from .signals import websocket_tearing_down as websocket_tearing_down
+from .sse import ServerSentEvent as ServerSentEvent
+from .sse import sse as sse
+from .streaming import jsonl as jsonl
 from .templating import render_template as render_template
 from .templating import render_template_string as render_template_string
 from .templating import stream_template as stream_template

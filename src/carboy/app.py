@@ -47,6 +47,8 @@ from .flash import get_flashed_messages
 from .http import Request, Response
 from .http.form import MAX_FORM_FIELDS
 from .json.provider import DefaultJSONProvider, JSONProvider
+from .lazy import lazy
+from .lifecycle import Lifecycle
 from .logging import create_logger
 from .paths import find_package
 from .plan import Profile
@@ -153,6 +155,9 @@ class Carboy(Registry):
             "WEBSOCKET_IDLE_TIMEOUT": None,
             "WEBSOCKET_MAX_MESSAGE_SIZE": 1024 * 1024,
             "PROVIDE_AUTOMATIC_OPTIONS": True,
+            "BACKGROUND_TASKS_LIMIT": 1_000,
+            "BACKGROUND_TASK_THREADS": 8,
+            "BACKGROUND_TASK_TIMEOUT": 10.0,
             "REQUEST_TIMEOUT": None,
         }
     )
@@ -497,6 +502,35 @@ class Carboy(Registry):
         """Give the shell the variables in the dict that *f* returns."""
         self.shell_context_processors.append(f)
         return f
+
+    # -- The process ---------------------------------------------------------------
+
+    @lazy
+    def lifecycle(self) -> Lifecycle:
+        """The start and the end of the application in this process."""
+        return Lifecycle(self)
+
+    def add_background_task(self, func: t.Callable[..., t.Any], *args: t.Any, **kwargs: t.Any) -> None:
+        """Call *func*, sync or async, after the response to the current request was sent.
+
+        Without a request, or from a WebSocket, it starts at once. It runs in a
+        context of its own, with ``request``, ``session`` and ``g`` as the request
+        left them; then the ``teardown_appcontext`` functions run. What it raises is
+        logged. At shutdown the server waits for it, ``BACKGROUND_TASK_TIMEOUT``
+        seconds at most.
+
+        Args:
+            func: A sync one runs in a thread, an async one on the event loop.
+            args: For *func*.
+            kwargs: For *func*.
+
+        Raises:
+            TooManyBackgroundTasks: ``BACKGROUND_TASKS_LIMIT`` tasks are waiting or
+                running in this process.
+            RuntimeError: The application has been shut down.
+            TypeError: *func* is not a function, or a generator function.
+        """
+        self.lifecycle.tasks.add(func, args, kwargs)
 
     # -- Calling user functions ----------------------------------------------------
 
@@ -924,6 +958,22 @@ class Carboy(Registry):
         """The RSGI application (granian's protocol)."""
         return _protocol("rsgi").serve(self, scope, protocol)  # type: ignore[no-any-return]
 
+    def __rsgi_init__(self, loop: t.Any) -> None:
+        """Start the application, before an RSGI server accepts connections.
+
+        Raises:
+            StartupError: A serving hook failed, so that the server's worker ends.
+        """
+        _protocol("rsgi").change(loop, self.lifecycle.startup())
+
+    def __rsgi_del__(self, loop: t.Any) -> None:
+        """Shut the application down, after an RSGI server's last request.
+
+        Raises:
+            ShutdownError: Serving hooks failed; all others ran.
+        """
+        _protocol("rsgi").change(loop, self.lifecycle.shutdown())
+
 
 @functools.cache
 def _protocol(name: str) -> t.Any:
@@ -1014,8 +1064,10 @@ _WATCHED = frozenset(
     {
         *_ORIGINALS,
         "after_request_funcs",
+        "after_serving_funcs",
         "after_websocket_funcs",
         "before_request_funcs",
+        "before_serving_funcs",
         "before_websocket_funcs",
         "session_interface",
         "subdomain_matching",
@@ -1025,5 +1077,6 @@ _WATCHED = frozenset(
         "url_map",
         "url_value_preprocessors",
         "view_functions",
+        "while_serving_funcs",
     }
 )

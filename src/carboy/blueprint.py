@@ -176,6 +176,10 @@ class Blueprint(Registry):
                 f"{self.static_url_path}/<path:filename>", view_func=self.send_static_file, endpoint="static"
             )
         self._merge_blueprint_funcs(app, name)
+        if first:
+            app.before_serving_funcs.extend(self.before_serving_funcs)
+            app.after_serving_funcs.extend(self.after_serving_funcs)
+            app.while_serving_funcs.extend(self.while_serving_funcs)
         for deferred in self.deferred_functions:
             deferred(state)
         # Only where commands were ever asked for, which imports the command line.

@@ -10,16 +10,20 @@ process (so that connection pools bound to a loop work from request to request).
 
 from __future__ import annotations
 
+import atexit
 import functools
 import inspect
 import os
+import sys
 import threading
 import typing as t
+from collections import deque
 from contextvars import Context, ContextVar, copy_context
 
 if t.TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future, ThreadPoolExecutor
+    from queue import SimpleQueue
 
 T = t.TypeVar("T")
 P = t.ParamSpec("P")
@@ -41,6 +45,12 @@ def is_async(func: t.Callable[..., t.Any]) -> bool:
         return True
     # A class is called to make an instance, whatever its __call__ is.
     return not inspect.isclass(func) and inspect.iscoroutinefunction(getattr(func, "__call__", None))  # noqa: B004
+
+
+def is_on_loop() -> bool:
+    """Return whether this code runs on an event loop, where it must not block."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 def step(coroutine: t.Coroutine[t.Any, t.Any, T]) -> T:
@@ -98,23 +108,13 @@ def run_blocking(
     Raises:
         RuntimeError: The loop runs in this very thread.
     """
-    import asyncio
     from concurrent.futures import Future
 
     try:
-        running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        loop = _loop_elsewhere(loop)
     except RuntimeError:
-        running = None
-    if loop is None:
-        loop = _server_loop.get()
-        if loop is None or loop is running or not loop.is_running():
-            loop = background_loop()
-    if loop is running:
         coroutine.close()
-        raise RuntimeError(
-            "Async code was called through a sync function from the event loop that has to run it, which would wait"
-            " for itself. Use 'await' there, or call the sync function in a thread."
-        )
+        raise
     result: Future[T] = Future()
     copy = copy_context() if context is None else context
     loop.call_soon_threadsafe(_start, loop, coroutine, result, copy)
@@ -128,6 +128,30 @@ def run_blocking(
         del result
         if context is None:
             _adopt(copy)
+
+
+def _loop_elsewhere(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:
+    """Return *loop*, or the one for async work that sync code waits for.
+
+    Raises:
+        RuntimeError: It runs in this very thread.
+    """
+    import asyncio
+
+    try:
+        running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+    except RuntimeError:
+        running = None
+    if loop is None:
+        loop = _server_loop.get()
+        if loop is None or loop is running or not loop.is_running():
+            loop = background_loop()
+    if loop is running:
+        raise RuntimeError(
+            "Async code was called through a sync function from the event loop that has to run it, which would wait"
+            " for itself. Use 'await' there, or call the sync function in a thread."
+        )
+    return loop
 
 
 def _adopt(context: Context) -> None:
@@ -180,35 +204,61 @@ def executor() -> ThreadPoolExecutor:
     return _executor
 
 
+NO_THREAD_LEFT = (
+    "All threads for long-lived connections are taken. CARBOY_LONG_LIVED_THREADS in the environment sets how many there"
+    " are; async code needs none."
+)
+
+
 class LongLivedThreads:
     """Threads for sync code that keeps one for as long as its client stays.
 
     Apart from the others, so that open connections cannot starve ordinary views.
+    Such code may wait for something that never comes: its threads do not keep the
+    process alive.
 
     Args:
         limit: How many there are at most.
     """
 
     def __init__(self, limit: int) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
         self.limit = limit
-        self._executor = ThreadPoolExecutor(limit, thread_name_prefix="carboy-long-lived")
         self._free = threading.Semaphore(limit)
 
     def reserve(self) -> bool:
-        """Set a thread aside for the next `run`; return whether there is one."""
+        """Set a thread aside for the next `run` or `start`; return whether there is one."""
         return self._free.acquire(blocking=False)
+
+    def release(self) -> None:
+        """Give back a thread that was reserved and not used."""
+        self._free.release()
+
+    def start(self, context: Context, func: t.Callable[..., T], *args: t.Any) -> Future[T]:
+        """Begin ``func(*args)`` inside *context*, in the thread that was reserved."""
+        from concurrent.futures import Future
+
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+
+        def work() -> None:
+            try:
+                result = context.run(func, *args)
+            except BaseException as e:
+                self._free.release()
+                future.set_exception(e)
+            else:
+                self._free.release()
+                future.set_result(result)
+
+        threading.Thread(target=work, name="carboy-long-lived", daemon=True).start()
+        return future
 
     async def run(self, context: Context, func: t.Callable[..., T], *args: t.Any) -> T:
         """Run ``func(*args)`` inside *context*, in the thread that was reserved."""
         import asyncio
 
-        loop = asyncio.get_running_loop()
-        context.run(_server_loop.set, loop)
-        future = self._executor.submit(context.run, func, *args)
-        future.add_done_callback(lambda _: self._free.release())
-        return await asyncio.wrap_future(future)
+        context.run(_server_loop.set, asyncio.get_running_loop())
+        return await asyncio.wrap_future(self.start(context, func, *args))
 
 
 def long_lived_threads() -> LongLivedThreads:
@@ -223,6 +273,219 @@ def long_lived_threads() -> LongLivedThreads:
             if _long_lived is None:
                 _long_lived = LongLivedThreads(int(os.environ.get("CARBOY_LONG_LIVED_THREADS", "200")))
     return _long_lived
+
+
+class IteratorThread:
+    """An iterator whose items are made in one thread of its own, read by async code.
+
+    An item is made when it is asked for, not ahead. One that is not made yet when
+    the reader gives up does not hold the reader back: the thread closes the
+    iterator when it can.
+
+    Args:
+        iterable: Iterated and closed in the thread.
+        threads: Where a thread was reserved for it, which is released at the end.
+    """
+
+    _waiting: asyncio.Future[t.Any] | None = None
+    _thread: Future[None] | None = None
+    _closed = _abandoned = False
+
+    def __init__(self, iterable: t.Iterable[t.Any], threads: LongLivedThreads) -> None:
+        from queue import SimpleQueue
+
+        self._iterable = iterable
+        self._threads = threads
+        self._asked: SimpleQueue[asyncio.Future[t.Any] | None] = SimpleQueue()
+
+    def __aiter__(self) -> IteratorThread:
+        return self
+
+    async def __anext__(self) -> t.Any:
+        if self._closed:
+            raise StopAsyncIteration
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        if self._thread is None:
+            context = copy_context()
+            context.run(_server_loop.set, loop)
+            self._thread = self._threads.start(context, self._work, loop)
+        self._waiting = loop.create_future()
+        self._asked.put(self._waiting)
+        item = await self._waiting
+        if item is _missing:
+            raise StopAsyncIteration
+        return item
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        iterator: t.Iterator[t.Any] | None = None
+        item: t.Any = None
+        try:
+            while item is not _missing and (waiting := self._asked.get()) is not None:
+                error: BaseException | None = None
+                try:
+                    if iterator is None:
+                        iterator = iter(self._iterable)
+                    item = next(iterator, _missing)
+                except BaseException as e:
+                    item, error = _missing, e
+                loop.call_soon_threadsafe(_deliver, waiting, item, error)
+        finally:
+            try:
+                close_iterable(self._iterable if iterator is None else iterator)
+            except Exception as e:
+                if not self._abandoned:
+                    raise
+                message = "An iterator failed when it was closed, after its reader had left."
+                loop.call_soon_threadsafe(loop.call_exception_handler, {"message": message, "exception": e})
+
+    async def aclose(self) -> None:
+        """Close the iterator, now or as soon as its thread has made what it is making."""
+        if self._thread is None:
+            self.close()
+        elif not self._closed:
+            self._closed = True
+            waiting = self._waiting
+            self._abandoned = waiting is None or waiting.cancelled() or not waiting.done()
+            self._asked.put(None)
+            if not self._abandoned:
+                import asyncio
+
+                await asyncio.wrap_future(self._thread)
+
+    def close(self) -> None:
+        """Close an iterator that was never read; one that was is closed by :meth:`aclose`."""
+        if self._thread is None and not self._closed:
+            self._closed = True
+            self._threads.release()
+            close_iterable(self._iterable)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class IteratorTask:
+    """An async iterable read by sync code: its items are made in one task on an event loop.
+
+    An item is made when it is asked for, not ahead.
+
+    Args:
+        context: What the task runs in.
+    """
+
+    def __init__(self, iterable: t.AsyncIterable[t.Any], context: Context) -> None:
+        import asyncio
+        from concurrent.futures import Future
+        from queue import SimpleQueue
+
+        self._iterable = iterable
+        self._items: SimpleQueue[tuple[t.Any, BaseException | None]] = SimpleQueue()
+        self._asked = asyncio.Event()
+        self._is_asked = self._is_making = self._is_closing = False
+        self._result: Future[None] = Future()
+        self._loop = _loop_elsewhere(None)
+        self._loop.call_soon_threadsafe(_start, self._loop, self._run(), self._result, context)
+
+    def next(self, timeout: float | None, default: t.Any) -> t.Any:
+        """Return the next item; *default* if it is not there after *timeout* seconds.
+
+        Raises:
+            StopAsyncIteration: There are no more.
+        """
+        from queue import Empty
+
+        if not self._is_asked:
+            self._is_asked = True
+            self._loop.call_soon_threadsafe(self._asked.set)
+        try:
+            item, error = self._items.get(timeout=timeout)
+        except Empty:
+            return default
+        self._is_asked = False
+        if error is not None:
+            raise error
+        return item
+
+    def end(self) -> None:
+        """Let :meth:`next` raise ``StopAsyncIteration``, now if it waits."""
+        self._items.put((None, StopAsyncIteration()))
+
+    def close(self) -> None:
+        """Close the iterator and wait until it is closed; what it makes is given up."""
+        if not self._result.done():
+            self._loop.call_soon_threadsafe(self._cancel)
+        self._result.result()
+
+    def _cancel(self) -> None:
+        self._is_closing = True
+        self._asked.set()
+        if self._is_making:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        import asyncio
+
+        self._task = t.cast("asyncio.Task[None]", asyncio.current_task())
+        iterator = aiter(self._iterable)
+        try:
+            while True:
+                await self._asked.wait()
+                self._asked.clear()
+                if self._is_closing:
+                    return
+                self._is_making = True
+                item = await anext(iterator)
+                self._is_making = False
+                self._items.put((item, None))
+        except BaseException as e:
+            if not self._is_closing:
+                self._items.put((None, e))
+            if not self._is_closing and isinstance(e, asyncio.CancelledError):
+                raise
+        finally:
+            self._is_making = False
+            aclose = getattr(iterator, "aclose", None)
+            if aclose is not None:
+                await aclose()
+
+
+def _deliver(waiting: asyncio.Future[t.Any], item: t.Any, error: BaseException | None) -> None:
+    if not waiting.done():
+        if error is None:
+            waiting.set_result(item)
+        else:
+            waiting.set_exception(error)
+
+
+def run_in(context: Context, func: t.Callable[[], T]) -> T:
+    """Run *func* inside *context*, in this thread."""
+    context.run(_server_loop.set, _server_loop.get())
+    return context.run(func)
+
+
+def give_up(iterator: t.Any, close: t.Callable[[], None]) -> None:
+    """Close an async iterator that somebody forgot: in a task if a loop runs here, else by *close*."""
+    import asyncio
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        close()
+    else:
+        task = loop.create_task(iterator.aclose())
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
+
+_closing: set[t.Any] = set()
+
+
+def close_iterable(iterable: t.Any) -> None:
+    """Call ``close()``, if it has it."""
+    close = getattr(iterable, "close", None)
+    if close is not None:
+        close()
 
 
 async def run_in_context(context: Context, func: t.Callable[..., T], *args: t.Any) -> T:
@@ -258,3 +521,141 @@ async def call(inline: bool, func: t.Callable[..., t.Any], *args: t.Any) -> t.An
     if is_async(func):
         return run_blocking(func(*args)) if inline else await func(*args)
     return func(*args) if inline else await run_in_thread(func, *args)
+
+
+# -- Work that outlives a request --------------------------------------------------
+
+
+def current_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop for async work that the current code starts.
+
+    The running one; in sync code the one that sent it to its thread; else the
+    process's own.
+    """
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        loop = _server_loop.get()
+        return background_loop() if loop is None or not loop.is_running() else loop
+
+
+async def wait_for(futures: t.Collection[Future[t.Any]], seconds: float | None, inline: bool) -> None:
+    """Wait until all *futures* are done, or *seconds*; none is cancelled."""
+    if inline:
+        from concurrent.futures import wait
+
+        wait(futures, seconds)
+    elif futures:
+        import asyncio
+
+        await asyncio.wait([asyncio.wrap_future(future) for future in futures], timeout=seconds)
+
+
+async def run_detached(coroutine: t.Coroutine[t.Any, t.Any, T]) -> T:
+    """Run *coroutine* in a task and a context of its own, and wait for it.
+
+    It goes on when whoever waits is cancelled, and sees none of its variables.
+    """
+    import asyncio
+
+    return await asyncio.shield(asyncio.get_running_loop().create_task(coroutine, context=Context()))
+
+
+def run_where(loop: asyncio.AbstractEventLoop | None, make: t.Callable[[bool], t.Coroutine[t.Any, t.Any, T]]) -> T:
+    """Run ``make(inline)`` on *loop*, or in this thread if there is none any more, and wait for it."""
+    if loop is None or loop.is_closed():
+        return step(make(True))
+    if not loop.is_running():
+        return loop.run_until_complete(make(False))
+    import asyncio
+
+    return asyncio.run_coroutine_threadsafe(make(False), loop).result()
+
+
+def start_task(
+    loop: asyncio.AbstractEventLoop,
+    func: t.Callable[[], t.Coroutine[t.Any, t.Any, None]],
+    context: Context,
+    ended: t.Callable[[bool], None],
+) -> t.Callable[[], None]:
+    """Run ``func()`` as a task on *loop*; may be called from any thread.
+
+    Args:
+        ended: Called on the loop in the end, with whether it was cancelled.
+
+    Returns:
+        A function that cancels the task, from any thread.
+    """
+    tasks: list[asyncio.Task[None]] = []
+
+    def start() -> None:
+        task = loop.create_task(func(), context=context)
+        tasks.append(task)
+        task.add_done_callback(lambda task: ended(task.cancelled()), context=Context())
+
+    def cancel() -> None:
+        # Callbacks run in order, so the task has been made.
+        loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+
+    loop.call_soon_threadsafe(start, context=Context())
+    return cancel
+
+
+class DaemonThreads:
+    """Threads for work that must not keep the process alive, some at a time.
+
+    Those of a ``ThreadPoolExecutor`` would: the interpreter joins them.
+
+    Args:
+        limit: Most threads at a time; what is more waits its turn.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count = 0
+        self._waiting: deque[t.Callable[[], None]] = deque()
+        self._lock = threading.Lock()
+
+    def start(self, func: t.Callable[[], None]) -> t.Callable[[], bool]:
+        """Run *func*, which must not raise, in a thread when there is one free.
+
+        Returns:
+            A function that takes *func* back, and says whether that was in time.
+        """
+        with self._lock:
+            if self._count < self._limit:
+                self._count += 1
+                threading.Thread(target=self._work, args=(func,), name="carboy-task", daemon=True).start()
+            else:
+                self._waiting.append(func)
+        return functools.partial(self._take_back, func)
+
+    def _take_back(self, func: t.Callable[[], None]) -> bool:
+        with self._lock:
+            try:
+                self._waiting.remove(func)
+            except ValueError:
+                return False
+            return True
+
+    def _work(self, func: t.Callable[[], None]) -> None:
+        while True:
+            func()
+            with self._lock:
+                if not self._waiting:
+                    self._count -= 1
+                    return
+                func = self._waiting.popleft()
+
+
+def at_exit(func: t.Callable[[], t.Any]) -> None:
+    """Call *func* when the process ends, while threads and executors still work.
+
+    Also in children of :mod:`multiprocessing`, which skip :mod:`atexit`.
+    """
+    # Imported for its own function of this kind, which stops all executors: the last one registered is called first.
+    import concurrent.futures.thread  # noqa: F401
+
+    getattr(threading, "_register_atexit", atexit.register)(func)

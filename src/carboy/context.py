@@ -24,7 +24,7 @@ from types import TracebackType
 
 from werkzeug.exceptions import HTTPException
 
-from .concurrency import step
+from .concurrency import close_iterable, give_up, run_in, step
 from .lazy import lazy
 from .signals import appcontext_popped, appcontext_pushed
 
@@ -384,16 +384,25 @@ class RequestContext(AppContext):
 
     async def _pop(self, exc: BaseException | None, inline: bool) -> None:
         app = self.app
+        failed = True
         try:
-            if len(self._cv_tokens) == 1:
-                await app._teardown_request(self, exc, inline)
+            try:
+                if len(self._cv_tokens) == 1:
+                    await app._teardown_request(self, exc, inline)
+            finally:
+                app_token = self._leave_request()
+                if app_token is not None:
+                    try:
+                        # A body that is still to be made keeps it (see stream_with_context).
+                        if not self._cv_tokens:
+                            await app._teardown_appcontext(self, exc, inline)
+                    finally:
+                        self._leave_app(app_token)
+            failed = False
         finally:
-            app_token = self._leave_request()
-            if app_token is not None:
-                try:
-                    await app._teardown_appcontext(self, exc, inline)
-                finally:
-                    self._leave_app(app_token)
+            background = self.request.background
+            if background is not None and not self._cv_tokens:
+                background.context_left(self, failed)
 
     def leave(self) -> None:
         """Leave this context, for which no teardown function is registered."""
@@ -498,7 +507,10 @@ def copy_current_request_context(f: F) -> F:
 
 
 def stream_with_context(generator_or_function: t.Any) -> t.Any:
-    """Keep the request context active while a streamed body is generated.
+    """Keep the request context until a streamed body was made or given up.
+
+    The body is made with the context active, and the teardown functions run after
+    it instead of before.
 
     Args:
         generator_or_function: A sync or async iterator, or a function that
@@ -508,7 +520,7 @@ def stream_with_context(generator_or_function: t.Any) -> t.Any:
         RuntimeError: No request context is active.
     """
     if isinstance(generator_or_function, t.AsyncIterable):
-        return _stream_async(*_streaming_contexts(), generator_or_function)
+        return AsyncStreamWithContext(generator_or_function)
     try:
         iterator = iter(generator_or_function)
     except TypeError:
@@ -517,45 +529,157 @@ def stream_with_context(generator_or_function: t.Any) -> t.Any:
             return stream_with_context(generator_or_function(*args, **kwargs))
 
         return functools.update_wrapper(wrapper, generator_or_function)
-    return _stream_sync(*_streaming_contexts(), iterator)
+    return StreamWithContext(iterator)
 
 
-def _streaming_contexts() -> tuple[AppContext, RequestContext]:
-    ctx = _cv_request.get(None)
-    if ctx is None:
-        raise RuntimeError(
-            "'stream_with_context' can only be used when a request context is active, such as in a view function."
-        )
-    return current_app_context(), ctx
+class _Kept:
+    """The active context, kept for a body that is made later.
 
+    It is kept by an entry among its tokens: whoever leaves the context meanwhile
+    is not the last.
+    """
 
-def _stream_sync(app_ctx: AppContext, ctx: RequestContext, iterator: t.Iterator[t.Any]) -> t.Iterator[t.Any]:
-    try:
-        if app_ctx is ctx:
-            with ctx:
-                yield from iterator
+    _state: t.Literal["waiting", "running", "ended"] = "ended"
+
+    def __init__(self, iterable: t.Any) -> None:
+        ctx = _cv_request.get(None)
+        if ctx is None:
+            raise RuntimeError(
+                "'stream_with_context' can only be used when a request context is active, such as in a view function."
+            )
+        self._iterable = iterable
+        self._ctx = ctx
+        app_ctx = current_app_context()
+        self._app_ctx = None if app_ctx is ctx else app_ctx
+        for kept in self._contexts():
+            kept._cv_tokens.insert(0, _KEPT)
+        self._state = "waiting"
+
+    def _contexts(self) -> list[AppContext]:
+        return [self._ctx] if self._app_ctx is None else [self._app_ctx, self._ctx]
+
+    def _enter(self) -> None:
+        for ctx in self._contexts():
+            ctx._cv_tokens.remove(_KEPT)
+        self._state = "running"
+        app_token = None
+        if self._app_ctx is not None:
+            self._app_ctx.push()
         else:
-            with app_ctx, ctx:
-                yield from iterator
-    finally:
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
+            # Not bind(): the variables may have been copied while it was active.
+            app_token = _cv_app.set(self._ctx)
+            if appcontext_pushed.receivers:
+                appcontext_pushed.send(self._ctx.app, _async_wrapper=self._ctx.app.ensure_sync)
+        self._ctx._cv_tokens.append((_cv_request.set(self._ctx), app_token))
+
+    async def _leave(self, exc: BaseException | None, inline: bool) -> None:
+        if self._state == "waiting":
+            self._enter()
+        if self._state == "running":
+            self._state = "ended"
+            try:
+                await self._ctx._pop(exc, inline)
+            finally:
+                if self._app_ctx is not None:
+                    await self._app_ctx._pop(exc, inline)
 
 
-async def _stream_async(
-    app_ctx: AppContext, ctx: RequestContext, iterable: t.AsyncIterable[t.Any]
-) -> t.AsyncIterator[t.Any]:
-    try:
-        if app_ctx is ctx:
-            async with ctx:
-                async for item in iterable:
-                    yield item
-        else:
-            async with app_ctx, ctx:
-                async for item in iterable:
-                    yield item
-    finally:
-        aclose = getattr(iterable, "aclose", None)
-        if aclose is not None:
-            await aclose()
+_KEPT: t.Any = (None, None)
+"""Stands among a context's tokens for the one who will enter it again."""
+
+
+class StreamWithContext(_Kept):
+    """An iterator whose items are made with the request context active."""
+
+    def __init__(self, iterator: t.Iterator[t.Any]) -> None:
+        super().__init__(iterator)
+        # Its own variables: whoever takes the items shall not find the context active in between.
+        self._variables = contextvars.copy_context()
+
+    def __iter__(self) -> StreamWithContext:
+        return self
+
+    def __next__(self) -> t.Any:
+        return run_in(self._variables, self._next)
+
+    def _next(self) -> t.Any:
+        if self._state == "ended":
+            raise StopIteration
+        if self._state == "waiting":
+            self._enter()
+        try:
+            return next(self._iterable)
+        except StopIteration:
+            step(self._leave(None, inline=True))
+            raise
+        except BaseException as e:
+            step(self._leave(e, inline=True))
+            raise
+
+    def close(self) -> None:
+        """Close the iterator and leave the context, if that was not done yet."""
+        if self._state != "ended":
+            run_in(self._variables, self._close)
+
+    def _close(self) -> None:
+        if self._state == "waiting":
+            self._enter()
+        try:
+            close_iterable(self._iterable)
+        except BaseException as e:
+            step(self._leave(e, inline=True))
+            raise
+        step(self._leave(None, inline=True))
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class AsyncStreamWithContext(_Kept):
+    """An async iterator whose items are made with the request context active."""
+
+    def __init__(self, iterable: t.AsyncIterable[t.Any]) -> None:
+        super().__init__(aiter(iterable))
+
+    def __aiter__(self) -> AsyncStreamWithContext:
+        return self
+
+    async def __anext__(self) -> t.Any:
+        if self._state == "ended":
+            raise StopAsyncIteration
+        if self._state == "waiting":
+            self._enter()
+        try:
+            return await anext(self._iterable)
+        except StopAsyncIteration:
+            await self._leave(None, inline=False)
+            raise
+        except BaseException as e:
+            await self._leave(e, inline=False)
+            raise
+
+    async def aclose(self) -> None:
+        """Close the iterator and leave the context, if that was not done yet."""
+        if self._state == "ended":
+            return
+        if self._state == "waiting":
+            self._enter()
+        error: BaseException | None = None
+        try:
+            aclose = getattr(self._iterable, "aclose", None)
+            if aclose is not None:
+                await aclose()
+        except BaseException as e:
+            error = e
+            raise
+        finally:
+            await self._leave(error, inline=False)
+
+    def close(self) -> None:
+        """Leave the context of a body that nobody reads on, in sync code."""
+        if self._state != "ended":
+            contextvars.copy_context().run(step, self._leave(None, inline=True))
+
+    def __del__(self) -> None:
+        if self._state != "ended":
+            give_up(self, self.close)

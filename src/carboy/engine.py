@@ -233,6 +233,7 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
             or request_tearing_down.receivers
             or appcontext_tearing_down.receivers
             or type(ctx) is not RequestContext
+            or request.background is not None
         ):
             await ctx._pop(error, inline)
         else:

@@ -44,6 +44,7 @@ class Profile:
             whether it takes the context first (Flask 3.2).
         as_in_flask: Whether steps are replaced by overridden methods.
         session_can_wait: Whether the session is opened at its first use.
+        starts_first: Whether serving hooks have to run before a request does.
         unrouted: The plan of requests that no rule matched.
         unrouted_websocket: The same for WebSockets.
     """
@@ -53,6 +54,7 @@ class Profile:
     overridden: dict[str, bool]
     as_in_flask: bool
     session_can_wait: bool
+    starts_first: bool
     plans: dict[int, Plan]
     unrouted: Plan
     unrouted_websocket: Plan
@@ -103,6 +105,7 @@ def compile_profile(app: Carboy) -> Profile:
         overridden=overridden,
         as_in_flask=not _DISPATCHERS.isdisjoint(overridden),
         session_can_wait=getattr(app.session_interface, "opens_at_first_use", False),
+        starts_first=_starts_first(app),
         plans={},
         unrouted=t.cast(Plan, None),
         unrouted_websocket=t.cast(Plan, None),
@@ -111,6 +114,13 @@ def compile_profile(app: Carboy) -> Profile:
     profile.unrouted = _compile(app, profile, None, False)
     profile.unrouted_websocket = _compile(app, profile, None, True)
     return profile
+
+
+def _starts_first(app: Carboy) -> bool:
+    lifecycle = app.__dict__.get("lifecycle")
+    if lifecycle is not None and lifecycle.state != "new":
+        return lifecycle.state in {"starting", "ended"}
+    return bool(app.before_serving_funcs or app.after_serving_funcs or app.while_serving_funcs)
 
 
 def _router(app: Carboy, overridden: dict[str, bool]) -> Router | None:

@@ -10,6 +10,7 @@ plans compiled for an older version are compiled again.
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import typing as t
 from collections import defaultdict
@@ -199,6 +200,9 @@ class Registry:
         self.teardown_websocket_funcs = HookTable(version, of_lists=True)
         self.url_value_preprocessors: dict[ct.AppOrBlueprintKey, list[ct.URLValuePreprocessorCallable]]
         self.url_value_preprocessors = HookTable(version, of_lists=True)
+        self.before_serving_funcs: list[ct.ServingCallable] = HookList(version)
+        self.after_serving_funcs: list[ct.ServingCallable] = HookList(version)
+        self.while_serving_funcs: list[ct.WhileServingCallable] = HookList(version)
         # Not part of a request's plan: read where templates are rendered and URLs built.
         self.template_context_processors: dict[ct.AppOrBlueprintKey, list[ct.TemplateContextProcessorCallable]]
         self.template_context_processors = defaultdict(list, {None: [_default_template_ctx_processor]})
@@ -449,6 +453,46 @@ class Registry:
     def url_defaults(self, f: F) -> F:
         """Call *f* with an endpoint and the values for it when a URL is built."""
         self.url_default_functions[None].append(f)
+        return f
+
+    # -- Serving hooks -----------------------------------------------------------
+    # COMPAT: Quart's names. Of the whole process, so those of a blueprint become the application's.
+
+    @setupmethod
+    def before_serving(self, f: F) -> F:
+        """Call *f*, sync or async, in each process before its first request.
+
+        It runs in an application context, in the order of registration. If it
+        raises, the server stops with the reason.
+        """
+        self.before_serving_funcs.append(f)
+        return f
+
+    @setupmethod
+    def after_serving(self, f: F) -> F:
+        """Call *f*, sync or async, in each process after its last request.
+
+        It runs in an application context; the last one registered runs first.
+        """
+        self.after_serving_funcs.append(f)
+        return f
+
+    @setupmethod
+    def while_serving(self, f: F) -> F:
+        """Run *f*, a generator function, around all requests of each process.
+
+        What stands before its ``yield`` runs after the ``before_serving``
+        functions, what stands after it before the ``after_serving`` functions.
+
+        Raises:
+            TypeError: *f* is not a generator function, sync or async.
+        """
+        if not (inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f)):
+            raise TypeError(
+                f"'while_serving' takes a function with one 'yield', sync or async, not {f!r}. What is only done at the"
+                " start is for 'before_serving'."
+            )
+        self.while_serving_funcs.append(f)
         return f
 
     # -- Error handlers ----------------------------------------------------------

@@ -5,7 +5,7 @@ The names are those of ``flask.typing`` (Flask 3.1). Every callable alias has a 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from werkzeug.datastructures import Headers
@@ -52,6 +52,8 @@ AfterRequestCallable = Callable[[ResponseClass], ResponseClass] | Callable[[Resp
 AfterWebsocketCallable = Callable[[Any], Any] | Callable[[Any], Awaitable[Any]]
 BeforeFirstRequestCallable = Callable[[], None] | Callable[[], Awaitable[None]]
 BeforeRequestCallable = Callable[[], ResponseReturnValue | None] | Callable[[], Awaitable[ResponseReturnValue | None]]
+ServingCallable = Callable[[], None] | Callable[[], Awaitable[None]]
+WhileServingCallable = Callable[[], Iterator[None]] | Callable[[], AsyncIterator[None]]
 TeardownCallable = Callable[[BaseException | None], None] | Callable[[BaseException | None], Awaitable[None]]
 ShellContextProcessorCallable = Callable[[], dict[str, Any]]
 

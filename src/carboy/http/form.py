@@ -1,8 +1,8 @@
 """Form bodies: Werkzeug's decoders, within limits on everything they keep.
 
 Werkzeug limits the number of multipart parts and the size of their text. Limited
-here as well: the fields of a urlencoded form, what precedes the first part, the
-headers of a part, and the boundary. Each is read by regular expressions or kept
+here and in ``multipart.py``: the fields of a urlencoded form, what precedes the
+first part, the headers of a part, and the boundary. Each is read by regular expressions or kept
 in memory, so without a limit a small request could cost much.
 """
 
@@ -11,21 +11,15 @@ from __future__ import annotations
 import typing as t
 
 from werkzeug.datastructures import FileStorage, MultiDict
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser as WerkzeugFormDataParser
 from werkzeug.formparser import MultiPartParser
-from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData, Preamble, State
+from werkzeug.sansio.multipart import Data, Field, File
+
+from .multipart import CHUNK_SIZE, LimitedDecoder, too_large
 
 MAX_FORM_FIELDS = 10_000
 """Default of the ``MAX_FORM_FIELDS`` setting: fields in a urlencoded form."""
-
-MAX_BOUNDARY = 70
-"""Characters of a multipart boundary (RFC 2046 section 5.1.1)."""
-
-MAX_HEADERS_SIZE = 16 * 1024
-"""Bytes before the first part, and of the headers of one part."""
-
-CHUNK_SIZE = 64 * 1024
 
 Parsed = tuple[t.IO[bytes], MultiDict[str, str], MultiDict[str, t.Any]]
 
@@ -61,16 +55,11 @@ class FormDataParser(WerkzeugFormDataParser):
     def _parse_multipart_within_limits(
         self, stream: t.IO[bytes], content_length: int | None, options: dict[str, str]
     ) -> Parsed:
-        boundary = options.get("boundary", "")
-        if len(boundary) > MAX_BOUNDARY:
-            raise BadRequest(f"The multipart boundary has more than {MAX_BOUNDARY} characters.")
         fields: list[tuple[str, str]] = []
         files: list[tuple[str, FileStorage]] = []
         try:
-            if not boundary:
-                raise ValueError("The multipart body has no boundary.")
-            reader = _PartReader(self, content_length)
-            for name, value in reader.read(stream, boundary.encode("ascii")):
+            decoder = LimitedDecoder(options.get("boundary", ""), self.max_form_parts)
+            for name, value in _PartReader(self, content_length).read(stream, decoder):
                 if isinstance(value, str):
                     fields.append((name, value))
                 else:
@@ -90,44 +79,21 @@ class _PartReader:
 
     def __init__(self, parser: FormDataParser, content_length: int | None) -> None:
         self._max_text = parser.max_form_memory_size
-        self._max_parts = parser.max_form_parts
         self._content_length = content_length
         # For how a part's file is opened and its charset is told.
         self._multipart = MultiPartParser(stream_factory=parser.stream_factory)
 
-    def read(self, stream: t.IO[bytes], boundary: bytes) -> t.Iterator[tuple[str, str | FileStorage]]:
-        decoder = MultipartDecoder(boundary, max_parts=self._max_parts)
-        while decoder.state not in (State.EPILOGUE, State.COMPLETE):
-            chunk = stream.read(CHUNK_SIZE)
-            decoder.receive_data(chunk or None)
-            yield from self._parts(decoder)
-            if decoder.state in (State.PREAMBLE, State.PART) and len(decoder.buffer) > MAX_HEADERS_SIZE:
-                raise _too_large("the headers of a part")
+    def read(self, stream: t.IO[bytes], decoder: LimitedDecoder) -> t.Iterator[tuple[str, str | FileStorage]]:
         # What follows the last boundary is not read: nobody wants it.
-
-    def _parts(self, decoder: MultipartDecoder) -> t.Iterator[tuple[str, str | FileStorage]]:
-        while True:
-            if decoder.state == State.PART:
-                self._check_headers(decoder.buffer)
-            event = decoder.next_event()
-            if isinstance(event, (NeedData, Epilogue)):
-                return
-            if isinstance(event, Preamble):
-                if len(event.data) > MAX_HEADERS_SIZE:
-                    raise _too_large("what precedes the first part")
-            elif isinstance(event, (Field, File)):
-                self._start(event)
-            elif isinstance(event, Data):
-                self._take(event.data)
-                if not event.more_data:
-                    yield self._finish()
-
-    @staticmethod
-    def _check_headers(buffer: bytearray) -> None:
-        if len(buffer) > MAX_HEADERS_SIZE:
-            head = bytes(buffer[: MAX_HEADERS_SIZE + 4])
-            if not any(blank in head for blank in (b"\r\n\r\n", b"\n\n", b"\r\r")):
-                raise _too_large("the headers of a part")
+        while not decoder.is_over:
+            decoder.receive(stream.read(CHUNK_SIZE))
+            while (event := decoder.next_event()) is not None:
+                if isinstance(event, (Field, File)):
+                    self._start(event)
+                elif isinstance(event, Data):
+                    self._take(event.data)
+                    if not event.more_data:
+                        yield self._finish()
 
     def _start(self, event: Field | File) -> None:
         self._part = event
@@ -143,7 +109,7 @@ class _PartReader:
             return
         self._size += len(data)
         if self._max_text is not None and self._size > self._max_text:
-            raise _too_large("a field")
+            raise too_large("a field")
         self._text.append(data)
 
     def _finish(self) -> tuple[str, str | FileStorage]:
@@ -154,10 +120,6 @@ class _PartReader:
         self._file.seek(0)
         filename = part.filename if isinstance(part, File) else None
         return part.name, FileStorage(self._file, filename, part.name, headers=part.headers)
-
-
-def _too_large(what: str) -> RequestEntityTooLarge:
-    return RequestEntityTooLarge(f"The multipart body is refused: {what} is too large.")
 
 
 class _FieldCounter:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import time
 import typing as t
 
 from werkzeug.datastructures import EnvironHeaders
@@ -18,13 +19,19 @@ from werkzeug.wrappers import Request as WerkzeugRequest
 from werkzeug.wsgi import get_input_stream
 
 from .. import json
+from ..concurrency import is_on_loop, run_blocking
 from ..context import _cv_app
 from ..lazy import lazy
 from .form import FormDataParser
 
 if t.TYPE_CHECKING:
+    import asyncio
+
     from _typeshed.wsgi import WSGIEnvironment
     from werkzeug.routing import Rule
+
+    from ..background import Deferred
+    from .multipart import Parts
 
 
 def decode_path(value: str) -> str:
@@ -152,6 +159,18 @@ class Request(WerkzeugRequest):
 
     closes_plainly = True
     """Whether ``close`` has nothing to do where there are no files and no body."""
+
+    has_response = True
+    """Whether it is answered by one response, which background tasks wait for."""
+
+    background: Deferred | None = None
+    """The background tasks that wait for the response to be sent."""
+
+    ask_client: t.Callable[[], t.Awaitable[t.Any]] | None = None
+    """Waits for what the server tells of the client; None under WSGI, which tells nothing."""
+
+    departure: asyncio.Task[None] | None = None
+    """Ends when the client has left; None until somebody asks. See ``departure.py``."""
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -286,6 +305,69 @@ class Request(WerkzeugRequest):
         if source is not None and hasattr(source, "limit_to"):
             return source.limit_to(self.max_content_length)
         return limited_stream(self.environ, self.max_content_length)
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The id of the last event that the client received, if it opens an event stream again; else None.
+
+        From the ``Last-Event-ID`` header (HTML, "Server-sent events").
+        """
+        value = self.headers.get("Last-Event-ID")
+        # Sent in UTF-8, unlike other headers.
+        return None if value is None else value.encode("latin1", "replace").decode(errors="replace")
+
+    def disconnected(self, timeout: float | None = 0) -> t.Any:
+        """Return whether the client has left; to be awaited in async code.
+
+        The first call begins to watch, the view need not be quick with the next.
+        With ``stream_body=True`` it is known only once the body has been read.
+        WSGI servers do not tell: there the answer is False.
+
+        Args:
+            timeout: Seconds to wait for the client to leave; None for ever.
+
+        Returns:
+            A bool; on an event loop, an awaitable of it.
+
+        Raises:
+            RuntimeError: *timeout* is None under WSGI.
+        """
+        from .departure import departed, known_timeout
+
+        if is_on_loop():
+            return departed(self, timeout)
+        if self.ask_client is not None:
+            return run_blocking(departed(self, timeout))
+        time.sleep(known_timeout(timeout))
+        return False
+
+    def parts(self) -> Parts:
+        """Return the parts of a multipart upload, each to be read when it has arrived.
+
+        ``async for`` in async code, ``for`` in sync code. Meant for a route with
+        ``stream_body=True``: the upload then needs neither memory nor a temporary
+        file. One that is not read is skipped when the next is asked for.
+
+        Raises:
+            UnsupportedMediaType: The body is not ``multipart/form-data``.
+            BadRequest: It has no valid boundary.
+            RuntimeError: ``form`` or ``files`` have read the body.
+
+        Example::
+
+            @app.post("/photos", stream_body=True)
+            async def upload():
+                async for part in request.parts():
+                    if part.filename:
+                        await part.save(folder / secure_filename(part.filename), limit=50_000_000)
+                return "Thanks!"
+        """
+        from .multipart import Parts
+
+        parts: Parts | None = self.__dict__.get("_parts")
+        if parts is None:
+            parts = self.__dict__["_parts"] = Parts(self)
+        return parts
 
     @property
     def endpoint(self) -> str | None:

@@ -43,6 +43,24 @@ body was sent or given up.
 """
 
 
+def to_bytes(piece: t.Any) -> bytes:
+    """Return a piece of a streamed body as it is sent.
+
+    Raises:
+        TypeError: It is neither text nor bytes.
+    """
+    if type(piece) is bytes:
+        return piece
+    if isinstance(piece, str):
+        return piece.encode()
+    if isinstance(piece, (bytes, bytearray, memoryview)):
+        return bytes(piece)
+    raise TypeError(
+        f"A streamed body is made of str or bytes, but its generator gave {type(piece).__name__!r}. For events put"
+        " '@sse' under the route of a view that yields them, or return 'sse(generator)'; for JSON Lines use 'jsonl'."
+    )
+
+
 class InvalidHeader(BadRequest, ValueError):
     """A header cannot be sent because of a character in it (RFC 9110 section 5.5).
 

@@ -31,7 +31,7 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
     elif kind == "websocket":
         request_class = app.websocket_class or WebSocket
     elif kind == "lifespan":
-        await lifespan.serve(receive, send)
+        await lifespan.serve(app, receive, send)
         return
     else:
         raise ValueError(f"The server opened an ASGI connection of the unknown type {kind!r}.")
@@ -75,40 +75,42 @@ async def _http(
         or b"transfer-encoding" in headers
         or (scope.get("http_version", "1.1")[0] > "1" and length is None and method not in ("GET", "HEAD"))
     )
-    chunks = _Chunks(receive) if has_body else None
-    (_, status, response_headers, body, close), context = await loop.answer(
-        app,
-        request,
-        host,
-        b"upgrade" not in headers,
-        chunks,
-        int(length) if length is not None and length.isdigit() else None,
-    )
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in response_headers],
-        }
-    )
-    if type(body) is list:
-        await send({"type": "http.response.body", "body": body[0] if len(body) == 1 else b"".join(body)})
-        if close is not None:
-            await loop.run_close(close, context)
-        return
+    request.ask_client = receive
+    try:
+        (_, status, response_headers, body, close), context = await loop.answer(
+            app,
+            request,
+            host,
+            b"upgrade" not in headers,
+            _Chunks(receive) if has_body else None,
+            int(length) if length is not None and length.isdigit() else None,
+        )
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    (name.lower().encode("latin1"), value.encode("latin1")) for name, value in response_headers
+                ],
+            }
+        )
+        if type(body) is list:
+            await send({"type": "http.response.body", "body": body[0] if len(body) == 1 else b"".join(body)})
+            if close is not None:
+                await loop.run_close(close, context)
+        elif await loop.stream(request, body, close, context, functools.partial(_send, send)):
+            await send({"type": "http.response.body", "body": b""})
+    finally:
+        if request.departure is not None:
+            request.departure.cancel()
 
-    async def send_piece(piece: bytes) -> None:
+
+async def _send(send: Send, piece: bytes) -> None:
+    try:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
-
-    async def disconnected() -> None:
-        if chunks is not None and request.reads_body:
-            # What is received now belongs to the view, which may read while it answers.
-            await chunks.ended()
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    if await loop.stream(body, close, context, send_piece, disconnected):
-        await send({"type": "http.response.body", "body": b""})
+    except OSError as e:
+        # ASGI 2.4: the client has left.
+        raise loop.ClientLeft from e
 
 
 class _Connection:
@@ -164,6 +166,7 @@ class _Chunks:
         self._receive = receive
         self._more = True
         self._ended: asyncio.Event | None = None
+        self.client_left = False
 
     async def ended(self) -> None:
         """Wait until the body has been received, by whoever reads it."""
@@ -179,9 +182,10 @@ class _Chunks:
             raise StopAsyncIteration
         message = await self._receive()
         self._more = message.get("more_body", False)
+        self.client_left = message["type"] == "http.disconnect"
         if self._ended is not None and not self._more:
             self._ended.set()
-        if message["type"] == "http.disconnect":
+        if self.client_left:
             raise ClientDisconnected()
         return t.cast(bytes, message.get("body", b""))
 

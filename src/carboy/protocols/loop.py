@@ -16,9 +16,12 @@ from contextvars import Context, copy_context
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, ServiceUnavailable
 
 from .. import engine
-from ..concurrency import long_lived_threads, run_in_context, run_in_thread, step
+from ..concurrency import NO_THREAD_LEFT, long_lived_threads, run_in_context, run_in_thread, step
 from ..context import RequestContext
-from ..http.response import Wire, wire_from_wsgi
+from ..http import departure
+from ..http.response import Wire, to_bytes, wire_from_wsgi
+from ..lifecycle import StartupError
+from ..sse import HEARTBEAT, EventStream
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
@@ -29,17 +32,15 @@ if t.TYPE_CHECKING:
 MEMORY_LIMIT = 1024 * 1024
 """Bytes of a body that are kept in memory; what is larger goes to a temporary file."""
 
-_NO_THREAD_LEFT = (
-    "All threads for long-lived connections are taken. CARBOY_LONG_LIVED_THREADS in the environment sets how many there"
-    " are; async code needs none."
-)
-
 Answer = tuple[Wire, Context | None]
 """A response to send, and the copy of the context variables that its body is made in."""
 
 
 def _write(response: Response, request: Request, context: Context | None) -> Answer:
-    return response.wire(request), context
+    wire = response.wire(request)
+    if request.background is not None:
+        wire = request.background.after_sending(wire)
+    return wire, context
 
 
 def answer(
@@ -49,6 +50,7 @@ def answer(
     plain: bool,
     chunks: t.AsyncIterator[bytes] | None,
     length: int | None,
+    started: bool = False,
 ) -> t.Awaitable[Answer]:
     """Run *request*; await the result to have what to send.
 
@@ -58,8 +60,11 @@ def answer(
         chunks: Receives the body, or raises ``ClientDisconnected``; None if there
             is no body.
         length: The announced length of the body, in bytes.
+        started: Whether to take the application for started, whatever it says.
     """
     profile = engine.profile_of(app)
+    if profile.starts_first and not started:
+        return _answer_when_started(app, request, host, plain, chunks, length)
     overridden = profile.overridden
     if "wsgi_app" in overridden or "__call__" in overridden:
         return _answer_through_wsgi(app, request, chunks, length)
@@ -75,6 +80,24 @@ def answer(
     if plan.on_loop:
         return engine.handle(app, ctx, plan, False, _write, None, failure)
     return _run(app, ctx, plan, failure)
+
+
+async def _answer_when_started(
+    app: Carboy,
+    request: Request,
+    host: str | None,
+    plain: bool,
+    chunks: t.AsyncIterator[bytes] | None,
+    length: int | None,
+) -> Answer:
+    """Run the serving hooks, for which the server had no event, and then the request."""
+    try:
+        await app.lifecycle.ensure_started()
+    except StartupError as e:
+        ctx = RequestContext(app, request=request)
+        ctx.bind()
+        return await _run(app, ctx, engine.profile_of(app).unrouted, e)
+    return await answer(app, request, host, plain, chunks, length, started=True)
 
 
 def _run(app: Carboy, ctx: RequestContext, plan: Plan, failure: Exception | None) -> t.Awaitable[Answer]:
@@ -210,7 +233,7 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
     failure = failure or failed
     on_loop = plan.on_loop
     if not on_loop and not long_lived_threads().reserve():
-        websocket.routing_exception = ServiceUnavailable(_NO_THREAD_LEFT, retry_after=10)
+        websocket.routing_exception = ServiceUnavailable(NO_THREAD_LEFT, retry_after=10)
         on_loop = True
     try:
         if on_loop:
@@ -318,6 +341,17 @@ class LoopBody(io.RawIOBase):
         self._limit = limit
         return self
 
+    async def ended(self) -> None:
+        """Wait until nobody will receive any more of the body, where the client's leaving comes the same way."""
+        ended = getattr(self._chunks, "ended", None)
+        if ended is not None:
+            await ended()
+
+    @property
+    def client_left(self) -> bool:
+        """Whether the client left before the body had come to its end."""
+        return getattr(self._chunks, "client_left", False)
+
     async def _next(self) -> bytes:
         """Return the next bytes, empty at the end."""
         if self._waiting:
@@ -380,12 +414,16 @@ class LoopBody(io.RawIOBase):
 # -- The response's body -------------------------------------------------------------
 
 
+class ClientLeft(Exception):
+    """Raised by what sends a piece of the body: nobody receives it any more."""
+
+
 async def stream(
+    request: Request,
     body: t.Any,
     close: t.Callable[[], t.Any] | None,
     context: Context | None,
-    send: t.Callable[[bytes], t.Awaitable[t.Any]],
-    disconnected: t.Callable[[], t.Coroutine[t.Any, t.Any, t.Any]],
+    send: t.Callable[[bytes], t.Coroutine[t.Any, t.Any, t.Any]],
 ) -> bool:
     """Make the body piece by piece and send each, as fast as the client takes them.
 
@@ -393,44 +431,165 @@ async def stream(
         close: To be called at the end, whatever happens.
         context: The copy of the context variables that sync code runs in.
         send: Sends one piece, and waits while the client is slow.
-        disconnected: Waits until the client has left.
 
     Returns:
-        Whether the body was made to its end; else the client left.
+        Whether the body came to its end; else the client left.
     """
-    task = t.cast("asyncio.Task[t.Any]", asyncio.current_task())
-    left = False
-
-    async def watch() -> None:
-        nonlocal left
-        await disconnected()
-        left = True
-        task.cancel()
-
-    watcher = asyncio.get_running_loop().create_task(watch())
+    sending = _EventSending(send, body) if isinstance(body, EventStream) else _Sending(send)
+    watch = departure.watch(request)
+    watch.add_done_callback(sending.client_left)
     try:
-        if hasattr(body, "__aiter__"):
-            async for piece in body:
-                await send(piece.encode() if isinstance(piece, str) else piece)
-                # A generator that never waits would let nobody else run.
-                await asyncio.sleep(0)
-        else:
-            iterator = await in_thread(context, iter, body)
-            while (piece := await in_thread(context, _next_or_none, iterator)) is not None:
-                await send(piece)
+        try:
+            await _send_all(body, context, sending.send)
+        finally:
+            watch.remove_done_callback(sending.client_left)
+            sending.stop()
     except asyncio.CancelledError:
-        # Cancelled because the client left: that ends the body, not the task.
-        if not left or task.uncancel() > 0:
-            raise
-    except OSError:
-        # ASGI 2.4: send() raises it when the client has left.
-        left = True
+        sending.take_back()
+    except _Over:
+        pass
     finally:
-        watcher.cancel()
+        await sending.settle()
         if hasattr(body, "aclose"):
             await body.aclose()
         await run_close(close, context)
-    return not left
+    return not sending.left
+
+
+async def _send_all(
+    body: t.Any, context: Context | None, send: t.Callable[[bytes], t.Coroutine[t.Any, t.Any, t.Any]]
+) -> None:
+    if hasattr(body, "__aiter__"):
+        async for piece in body:
+            await send(to_bytes(piece))
+            # A generator that never waits would let nobody else run.
+            await asyncio.sleep(0)
+    else:
+        iterator = await in_thread(context, iter, body)
+        while (piece := await in_thread(context, _next_or_none, iterator)) is not None:
+            await send(to_bytes(piece))
+
+
+class _Over(Exception):
+    """The body has ended before its generator did."""
+
+
+class _Sending:
+    """What may end a body early: the client that leaves.
+
+    It cancels the task that makes the body; that is what ends then, not the task.
+    """
+
+    __slots__ = ("_cancelled", "_send", "_task", "left")
+
+    def __init__(self, send: t.Callable[[bytes], t.Coroutine[t.Any, t.Any, t.Any]]) -> None:
+        self._send = send
+        self._task = t.cast("asyncio.Task[t.Any]", asyncio.current_task())
+        self._cancelled = 0
+        self.left = False
+
+    def client_left(self, watch: asyncio.Task[None]) -> None:
+        if not watch.cancelled():
+            self.left = True
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self._cancelled += 1
+        self._task.cancel()
+
+    async def send(self, piece: bytes) -> None:
+        try:
+            await self._send(piece)
+        except ClientLeft:
+            self.left = True
+            raise _Over from None
+
+    def stop(self) -> None:
+        """Do nothing any more of its own accord."""
+
+    def take_back(self) -> None:
+        """Undo the cancellation that has just arrived, or raise it again if somebody else wants it."""
+        own, self._cancelled = self._cancelled, 0
+        for _ in range(own):
+            self._task.uncancel()
+        if not own or self._task.cancelling():
+            raise asyncio.CancelledError
+
+    async def settle(self) -> None:
+        """Let a cancellation arrive that came when the body had ended."""
+        if self._cancelled:
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                self.take_back()
+            for _ in range(self._cancelled):
+                self._task.uncancel()
+
+
+class _EventSending(_Sending):
+    """An event stream on its way: sends comments while it is silent, ends it when the server stops."""
+
+    __slots__ = ("_app", "_beat", "_interval", "_is_ended", "_is_sending", "_loop", "_sent", "_timer")
+
+    def __init__(self, send: t.Callable[[bytes], t.Coroutine[t.Any, t.Any, t.Any]], events: EventStream) -> None:
+        super().__init__(send)
+        self._app = events.app
+        self._loop = asyncio.get_running_loop()
+        self._interval = events.heartbeat
+        self._sent = self._loop.time()
+        self._is_sending = False
+        self._beat: asyncio.Task[t.Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        if self._interval is not None:
+            self._timer = self._loop.call_later(self._interval, self._tick)
+        lifecycle = self._app.lifecycle
+        # While the server stops, a client is answered nothing but the start of a stream: then it tries elsewhere.
+        self._is_ended = lifecycle.draining
+        lifecycle.long_lived.add(self)
+
+    async def send(self, piece: bytes) -> None:
+        self._is_sending = True
+        if self._beat is not None:
+            await asyncio.wait((self._beat,))
+        await super().send(piece)
+        self._is_sending = False
+        self._sent = self._loop.time()
+        if self._is_ended:
+            raise _Over
+
+    def _tick(self) -> None:
+        interval = t.cast(float, self._interval)
+        due = self._sent + interval
+        now = self._loop.time()
+        if now >= due:
+            due = now + interval
+            if not self._is_sending and self._beat is None:
+                self._sent = now
+                # Not in the stream's own task: that waits for its next event.
+                self._beat = self._loop.create_task(self._send(HEARTBEAT))
+                self._beat.add_done_callback(self._has_beaten)
+        self._timer = self._loop.call_at(due, self._tick)
+
+    def _has_beaten(self, beat: asyncio.Task[t.Any]) -> None:
+        self._beat = None
+        if not beat.cancelled() and isinstance(beat.exception(), ClientLeft) and not self.left:
+            self.left = True
+            self._cancel()
+
+    def end(self) -> None:
+        """End the stream; called when the server stops."""
+        if not self._is_ended:
+            self._is_ended = True
+            if not self._is_sending:
+                self._cancel()
+
+    def stop(self) -> None:
+        self._is_ended = True
+        self._app.lifecycle.long_lived.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._beat is not None:
+            self._beat.cancel()
 
 
 def _next_or_none(iterator: t.Iterator[bytes]) -> bytes | None:

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import typing as t
 
 from werkzeug.exceptions import BadRequest, ClientDisconnected
 
 from ..http.websocket import ABNORMAL, NO_STATUS, WebSocket, WebSocketDisconnect
+from ..lifecycle import ShutdownError, StartupError
 from . import loop
 from .asgi import add_headers, add_wsgi_keys
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
     from ..http import Request
+
+
+_changes: set[asyncio.Task[None]] = set()
+
+
+def change(loop: asyncio.AbstractEventLoop, work: t.Coroutine[t.Any, t.Any, None]) -> None:
+    """Start the application or shut it down, before and after the loop runs.
+
+    Where the loop runs all the time (granian, embedded), the change is only begun
+    here, and requests wait for it.
+    """
+    if not loop.is_running():
+        loop.run_until_complete(work)
+        return
+
+    async def go_on() -> None:
+        # What failed was logged; the first request tries again.
+        with contextlib.suppress(StartupError, ShutdownError):
+            await work
+
+    task = loop.create_task(go_on())
+    _changes.add(task)
+    task.add_done_callback(_changes.discard)
 
 
 async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
@@ -43,24 +68,29 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
     else:
         # HTTP/2 has no chunks: a body of unknown length is not announced.
         has_body = "transfer-encoding" in incoming or (method not in ("GET", "HEAD") and scope.http_version[0] == "2")
-    (_, status, headers, body, close), context = await loop.answer(
-        app,
-        request,
-        host,
-        "upgrade" not in incoming,
-        _Chunks(protocol, length) if has_body else None,
-        length,
-    )
-    if type(body) is list:
-        if not body:
-            protocol.response_empty(status, headers)
-        else:
-            protocol.response_bytes(status, headers, body[0] if len(body) == 1 else b"".join(body))
-        if close is not None:
-            await loop.run_close(close, context)
-        return
-    transport = protocol.response_stream(status, headers)
-    await loop.stream(body, close, context, functools.partial(_send, transport), protocol.client_disconnect)
+    request.ask_client = protocol.client_disconnect
+    try:
+        (_, status, headers, body, close), context = await loop.answer(
+            app,
+            request,
+            host,
+            "upgrade" not in incoming,
+            _Chunks(protocol, length) if has_body else None,
+            length,
+        )
+        if type(body) is list:
+            if not body:
+                protocol.response_empty(status, headers)
+            else:
+                protocol.response_bytes(status, headers, body[0] if len(body) == 1 else b"".join(body))
+            if close is not None:
+                await loop.run_close(close, context)
+            return
+        transport = protocol.response_stream(status, headers)
+        await loop.stream(request, body, close, context, functools.partial(_send, transport))
+    finally:
+        if request.departure is not None:
+            request.departure.cancel()
 
 
 async def _websocket(app: Carboy, websocket: WebSocket, host: str | None, protocol: t.Any) -> None:
@@ -129,7 +159,7 @@ async def _send(transport: t.Any, piece: bytes) -> None:
             await transport.send_bytes(piece)
         except RuntimeError as e:
             # The server's way to say that the client has left.
-            raise ConnectionResetError from e
+            raise loop.ClientLeft from e
 
 
 class _Chunks:

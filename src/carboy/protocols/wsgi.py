@@ -6,9 +6,12 @@ import typing as t
 from contextvars import copy_context
 
 from .. import engine
-from ..concurrency import run_blocking, run_in_thread, step
+from ..concurrency import IteratorTask, run_in_thread, step
 from ..context import RequestContext
 from ..http.request import limited_stream
+from ..http.response import to_bytes
+from ..lifecycle import StartupError
+from ..sse import HEARTBEAT, EventStream
 
 if t.TYPE_CHECKING:
     from contextvars import Context
@@ -17,11 +20,20 @@ if t.TYPE_CHECKING:
 
     from ..app import Carboy
     from ..http import Request, Response
+    from ..lifecycle import Lifecycle
 
 
-def serve(app: Carboy, environ: WSGIEnvironment, start_response: StartResponse) -> t.Iterable[bytes]:
-    """Serve one request; return the body."""
+def serve(
+    app: Carboy, environ: WSGIEnvironment, start_response: StartResponse, started: bool = False
+) -> t.Iterable[bytes]:
+    """Serve one request; return the body.
+
+    Args:
+        started: Whether to take the application for started, whatever it says.
+    """
     profile = engine.profile_of(app)
+    if profile.starts_first and not started:
+        return _serve_when_started(app, environ, start_response)
     if "request_context" in profile.overridden:
         ctx = app.request_context(environ)
     else:
@@ -32,14 +44,29 @@ def serve(app: Carboy, environ: WSGIEnvironment, start_response: StartResponse) 
     return step(engine.handle(app, ctx, plan, True, _write, start_response, failure))
 
 
+def _serve_when_started(app: Carboy, environ: WSGIEnvironment, start_response: StartResponse) -> t.Iterable[bytes]:
+    """Run the serving hooks, for which WSGI has no event, and then the request."""
+    try:
+        app.lifecycle.ensure_started_blocking()
+    except StartupError as e:
+        ctx = RequestContext(app, environ)
+        ctx.bind()
+        return step(engine.handle(app, ctx, engine.profile_of(app).unrouted, True, _write, start_response, e))
+    return serve(app, environ, start_response, started=True)
+
+
 def _write(response: Response, request: Request, start_response: StartResponse) -> t.Iterable[bytes]:
-    status, _, headers, body, close = response.wire(request)
+    background = request.background
+    wire = response.wire(request)
+    status, _, headers, body, close = wire if background is None else background.after_sending(wire)
     start_response(status, headers)
     if type(body) is list:
         return body if close is None else ClosingBody(iter(body), close)
     if hasattr(body, "__aiter__"):
         iterator = AsyncBody(body)
         return ClosingBody(iterator, iterator.closing(close))
+    if background is not None:
+        return ClosingBody(iter(body), t.cast("t.Callable[[], t.Any]", close))
     # As it is: a server may recognise its own file wrapper.
     return body  # type: ignore[no-any-return]
 
@@ -56,46 +83,56 @@ class ClosingBody:
 
 
 class AsyncBody:
-    """An async iterable read by sync code: each item on the process's loop.
+    """An async iterable as a WSGI body, made on an event loop.
 
-    All items are made in one copy of the context, so that what the generator set
-    before one it finds again before the next.
+    In one task, as on a server with a loop of its own: what the body enters before
+    one item it may leave after another.
     """
 
     def __init__(self, iterable: t.AsyncIterable[t.Any]) -> None:
-        self._iterator = aiter(iterable)
+        self._iterable = iterable
         self._context: Context = copy_context()
+        self._task: IteratorTask | None = None
+        self._heartbeat: float | None = None
+        self._lifecycle: Lifecycle | None = None
+        if isinstance(iterable, EventStream):
+            self._heartbeat = iterable.heartbeat
+            self._lifecycle = iterable.app.lifecycle
 
     def __iter__(self) -> AsyncBody:
         return self
 
     def __next__(self) -> bytes:
+        if self._task is None:
+            self._task = IteratorTask(self._iterable, self._context)
+            if self._lifecycle is not None:
+                self._lifecycle.long_lived.add(self)
+        elif self._lifecycle is not None and self._lifecycle.draining:
+            raise StopIteration
         try:
-            item = run_blocking(self._next(), self._context)
+            return to_bytes(self._task.next(self._heartbeat, HEARTBEAT))
         except StopAsyncIteration:
             raise StopIteration from None
-        return item.encode() if isinstance(item, str) else item
 
-    async def _next(self) -> t.Any:
-        return await anext(self._iterator)
+    def end(self) -> None:
+        """End the body; called when the server stops, in any thread."""
+        if self._task is not None:
+            self._task.end()
 
     def closing(self, close: t.Callable[[], t.Any] | None) -> t.Callable[[], None]:
-        """Return a function that closes the iterator, then calls *close*."""
+        """Return a function that closes the iterable, then calls *close*."""
 
         def close_both() -> None:
-            aclose = getattr(self._iterator, "aclose", None)
+            if self._lifecycle is not None:
+                self._lifecycle.long_lived.discard(self)
             try:
-                if aclose is not None:
-                    run_blocking(_await(aclose()), self._context)
+                if self._task is not None:
+                    self._task.close()
             finally:
                 if close is not None:
                     close()
 
         return close_both
-
-
-async def _await(awaitable: t.Awaitable[t.Any]) -> None:
-    await awaitable
 
 
 class WSGIBody:

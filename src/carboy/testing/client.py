@@ -208,13 +208,21 @@ class FlaskClient(Client):
                 result = run_wsgi_app(self._bridge(), environ, buffered=buffered)
         else:
             result = run_wsgi_app(self._bridge(), environ, buffered=buffered)
+        lifecycle = vars(self.application).get("lifecycle")
+        if lifecycle is not None and lifecycle.tasks.deferred and "Content-Length" in result[2]:
+            # Background tasks wait until the body was sent and closed, which servers do at once where it is whole.
+            body = result[0]
+            result = [b"".join(body)], *result[1:]
+            if hasattr(body, "close"):
+                body.close()
         url = urlsplit(get_current_url(environ))
         self._update_cookies_from_response(url.hostname or "localhost", url.path, result[2].getlist("Set-Cookie"))
         return result
 
     def _keep_context(self, app: Carboy) -> None:
         context = _cv_request.get(None)
-        if context is not None and context is _cv_app.get(None):
+        # That of a background task has a request that was answered already.
+        if context is not None and context is _cv_app.get(None) and context.request.has_response:
             self._new_contexts.append(context)
 
     def _bridge(self) -> WSGIApplication:

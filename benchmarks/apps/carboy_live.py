@@ -6,7 +6,7 @@ import asyncio
 import time
 import typing as t
 
-from carboy import Carboy, request, websocket
+from carboy import Carboy, ServerSentEvent, sse, websocket
 
 app = Carboy("benchmark", static_folder=None)
 # Autobahn's largest message has 16 MiB; uvicorn's own limit is the same.
@@ -18,6 +18,14 @@ async def echo() -> None:
     """Return every message."""
     async for message in websocket:
         await websocket.send(message)
+
+
+@app.get("/events")
+@sse
+async def events() -> t.AsyncIterator[ServerSentEvent]:
+    """Send one event and stay open until the client leaves."""
+    yield ServerSentEvent("1", event="ready")
+    await asyncio.Event().wait()
 
 
 @app.get("/wait")

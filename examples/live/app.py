@@ -77,24 +77,20 @@ def index() -> str:
 
 
 @app.get("/events")
-async def events() -> t.Any:
+@sse(retry=500)
+async def events() -> t.AsyncIterator[ServerSentEvent]:
     """Stream what happens, beginning with what the guest has missed."""
-    missed = room.missed(request.headers.get("Last-Event-ID", ""))
-
-    async def stream() -> t.AsyncIterator[ServerSentEvent]:
-        queue: asyncio.Queue[ServerSentEvent] = asyncio.Queue(maxsize=100)
-        room.guests.add(queue)
-        try:
-            room.tell("board", room.board())
-            for line in missed:
-                yield room.event("line", line)
-            while True:
-                yield await queue.get()
-        finally:
-            room.guests.discard(queue)
-            room.tell("board", room.board())
-
-    return sse(stream())
+    queue: asyncio.Queue[ServerSentEvent] = asyncio.Queue(maxsize=100)
+    room.guests.add(queue)
+    try:
+        for line in room.missed(request.last_event_id or ""):
+            yield room.event("line", line)
+        room.tell("board", room.board())
+        while True:
+            yield await queue.get()
+    finally:
+        room.guests.discard(queue)
+        room.tell("board", room.board())
 
 
 @app.websocket("/bar")

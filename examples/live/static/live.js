@@ -3,24 +3,25 @@
 const $ = (selector) => document.querySelector(selector);
 const LONGEST_WAIT = 8000;
 
+function show(link, state, text = state) {
+  link.dataset.state = state;
+  link.querySelector("i").textContent = text;
+}
+
 /* Opens a connection again whenever it ends: soon at first, then at longer and longer intervals. */
 function keepOpen(link, open) {
   let wait = 250;
-  const show = (state, text = state) => {
-    link.dataset.state = state;
-    link.querySelector("i").textContent = text;
-  };
   const connect = () => {
     open({
       opened() {
         wait = 250;
-        show("connected");
+        show(link, "connected");
       },
       ended() {
         // Not all guests at the same moment.
         const pause = wait * (0.75 + Math.random() / 2);
         wait = Math.min(wait * 2, LONGEST_WAIT);
-        show("waiting", "reconnecting");
+        show(link, "waiting", "reconnecting");
         setTimeout(connect, pause);
       },
     });
@@ -61,13 +62,18 @@ function showLine({ number, name, text }) {
   list.scrollTop = list.scrollHeight;
 }
 
-keepOpen($("#events-link"), ({ opened, ended }) => {
+const eventsLink = $("#events-link");
+keepOpen(eventsLink, ({ opened, ended }) => {
   const events = new EventSource(document.body.dataset.events);
   events.onopen = opened;
   events.onerror = () => {
-    // The browser would try again by itself after a lost connection, but not after an error of a proxy.
-    events.close();
-    ended();
+    if (events.readyState === EventSource.CLOSED) {
+      // After an answer that is no event stream, such as a proxy's error page, the browser gives up.
+      ended();
+    } else {
+      // It tries again by itself, and tells the server which event was the last.
+      show(eventsLink, "waiting", "reconnecting");
+    }
   };
   events.addEventListener("board", (event) => showBoard(JSON.parse(event.data)));
   events.addEventListener("line", (event) => showLine(JSON.parse(event.data)));

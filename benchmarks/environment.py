@@ -56,7 +56,9 @@ def variables() -> dict[str, str]:
 
 def describe() -> dict[str, t.Any]:
     """Return date, machine and versions, for the results; nothing that names the machine."""
-    code = f"import importlib.metadata as m, json; print(json.dumps({{n: m.version(n) for n in {['werkzeug', *PEERS]}}}))"
+    code = (
+        f"import importlib.metadata as m, json; print(json.dumps({{n: m.version(n) for n in {['werkzeug', *PEERS]}}}))"
+    )
     versions = json.loads(subprocess.run([PYTHON, "-c", code], check=True, capture_output=True).stdout)
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

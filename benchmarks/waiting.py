@@ -60,7 +60,9 @@ def measure(rounds: int, seconds: int) -> dict[str, t.Any]:
             check(target, "/wait", b"waited")
             wrk.load(target, "/wait", 1, CONNECTIONS)
         take_turns(measured, {"wait": lambda target: wrk.load(target, "/wait", seconds, CONNECTIONS)}, rounds)
-    beside = [Target(server, "carboy", "carboy_live:app") for server in ("uvicorn ASGI", "granian ASGI", "granian RSGI")]
+    beside = [
+        Target(server, "carboy", "carboy_live:app") for server in ("uvicorn ASGI", "granian ASGI", "granian RSGI")
+    ]
     with serving(beside, {"CARBOY_THREADS": str(THREADS)}):
         for target in beside:
             check(target, "/sleep", b"slept")

@@ -19,7 +19,17 @@ def require() -> None:
 def start(target: Target, path: str, seconds: int, connections: int) -> subprocess.Popen[str]:
     """Begin to load *target*."""
     url = f"http://127.0.0.1:{target.port}{path}"
-    settings = ["--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--latency", "--timeout", "20s"]
+    settings = [
+        "--threads",
+        "1",
+        "--connections",
+        str(connections),
+        "--duration",
+        f"{seconds}s",
+        "--latency",
+        "--timeout",
+        "20s",
+    ]
     return subprocess.Popen(
         ["taskset", "--cpu-list", CLIENT_CORE, "wrk", *settings, url], stdout=subprocess.PIPE, text=True
     )

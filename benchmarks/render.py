@@ -50,7 +50,7 @@ def _groups(rows: list[dict[str, t.Any]], key: str) -> dict[str, list[dict[str, 
 
 def _against_bare(row: dict[str, t.Any]) -> str:
     if "ratio" not in row or row["target"].startswith("bare"):
-        return "1" if "ratio" in row else "–"
+        return "1" if "ratio" in row else "-"
     return "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"])
 
 

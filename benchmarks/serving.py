@@ -82,7 +82,7 @@ def _serving(target: Target, variables: dict[str, str]) -> t.Iterator[None]:
     command = SERVERS[target.server].format(port=target.port, app=target.app).split()
     command[0] = str(environment.VENV / "bin" / command[0])
     process = subprocess.Popen(
-        ["taskset", "--cpu-list", SERVER_CORE, *command], env=variables, cwd=environment.VENV, stdout=sys.stderr
+        ["taskset", "--cpu-list", SERVER_CORE, *command], env=variables, cwd=environment.VENV, stdout=subprocess.DEVNULL
     )
     target.pid = process.pid
     try:

@@ -3,6 +3,7 @@
 ``CARBOY_IDLE_WEBSOCKETS`` and ``CARBOY_IDLE_STREAMS`` set how many are open at once; by default 10,000 and 5,000.
 The applications are those of the benchmarks, ``bare_live`` and ``carboy_live``.
 """
+# ruff: noqa: T201 - the figures are what it is run for
 
 import os
 import random

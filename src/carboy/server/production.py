@@ -72,6 +72,8 @@ class _Process:
     stopping: bool = False
     kill_at: float | None = None
     recycle_at: float | None = None
+    keeps_memory: bool = False
+    """Whether it held too much from the start, so that another would too."""
     report: bytes = b""
 
 
@@ -177,6 +179,7 @@ class _Supervisor:
     def _bind_tcp(self) -> list[socket.socket]:
         host, port = self.server.host, self.server.port
         info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.family: int
         self.family, _, _, _, where = min(info, key=lambda found: found[0] != socket.AF_INET)
         with socket.socket(self.family, socket.SOCK_STREAM) as probe:
             # Without SO_REUSEPORT, by which a second server would take half of the connections.
@@ -266,6 +269,9 @@ class _Supervisor:
                 if slot.listener.fileno() < 0:
                     slot.listener = self._listen()
                 slot.current = self._fork(slot)
+            if not self.served:
+                # The first shows whether the application can be loaded at all; its errors should stand there once.
+                return
         if any(slot.successor is not None for slot in self.slots):
             return
         # One at a time: a worker more than there should be is enough.
@@ -351,6 +357,12 @@ class _Supervisor:
                 f"Serving {server.name} on {self.address} over {news['interface'].upper()} ({news['reason']}), {count}."
             )
         _log.info(f"Worker {slot.number} is ready: process {process.pid}.")
+        if server.max_memory is not None and self._size(process) >= server.max_memory:
+            process.keeps_memory = True
+            _log.warning(
+                f"Worker {slot.number} holds {self._size(process)} MiB from the start, more than --max-memory"
+                f" ({server.max_memory}). It is not replaced, which would go on for ever. Set a higher limit."
+            )
         if server.worker_lifetime is not None:
             process.recycle_at = time.monotonic() + server.worker_lifetime * random.uniform(0.9, 1)
         if process is slot.successor:
@@ -430,17 +442,18 @@ class _Supervisor:
             self._look_at_memory(self.server.max_memory)
 
     def _look_at_memory(self, limit: int) -> None:
-        serving = [slot for slot in self.slots if slot.current is not None and slot.current.served and not slot.replace]
-        sizes = self.memory.memory([slot.current.pid for slot in serving if slot.current])
-        for slot in serving:
-            process = t.cast(_Process, slot.current)
-            size = sizes.get(process.pid, 0) // (1024 * 1024)
-            if size < limit or slot.successor is not None:
+        for slot in self.slots:
+            process = slot.current
+            if process is None or not process.served or process.keeps_memory or slot.replace or slot.successor:
                 continue
-            if time.monotonic() - process.born < MEMORY_INTERVAL * 5:
-                # It would be replaced for ever.
-                continue
-            slot.replace = f"it holds {size} MiB, more than {limit} (--max-memory)"
+            size = self._size(process)
+            if size >= limit:
+                slot.replace = f"it holds {size} MiB, more than {limit} (--max-memory)"
+
+    def _size(self, process: _Process) -> int:
+        """Return the resident memory of *process* in MiB; 0 if it is gone."""
+        sizes: t.Any = self.memory.memory([process.pid])
+        return int(sizes.get(process.pid, 0)) // (1024 * 1024)
 
     # -- Stopping --------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ SHUTDOWN_SHARE = 0.2
 _MARGIN = 0.1
 """How long before the limit a worker ends, rather than being killed, in seconds."""
 
+_LINGER = 0.1
 _RUNTIME_BLOCKING_THREADS = 512
 _THREAD_IDLE_SECONDS = 30
 
@@ -128,8 +129,7 @@ class Worker:
     # -- WSGI ------------------------------------------------------------------------
 
     def _serve_wsgi(self, app: Carboy, news: dict[str, str]) -> None:
-        stop, drained = threading.Event(), threading.Event()
-        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        told_to_stop, drained = _wait_for_sigterm(), threading.Event()
         app.lifecycle.startup_blocking()
         callback = self._health.around_wsgi(app) if self._has_health else app
         worker = WSGIWorker(*self._settings(self.options.threads or WSGI_THREADS))
@@ -138,7 +138,7 @@ class Worker:
         ended.add_cb(drained.set)
         self._report(news)
 
-        stop.wait()
+        told_to_stop()
         self._begin_to_stop()
         time.sleep(self.options.drain_delay)
         app.lifecycle.drain()
@@ -206,18 +206,22 @@ class Worker:
         await stop.wait()
         self._begin_to_stop()
         await asyncio.sleep(self.options.drain_delay)
+        has_long_lived = bool(app.lifecycle.long_lived)
         app.lifecycle.drain()
         ended.set()
-        try:
-            await asyncio.wait_for(drained.wait(), self._patience())
-        except TimeoutError:
+        requests = {task for task in asyncio.all_tasks() if getattr(task.get_coro(), "cr_code", None) is request_code}
+        # Granian does not wait for WebSockets, so both: its connections, and the tasks that serve them.
+        ends = [asyncio.ensure_future(drained.wait()), *requests]
+        _, late = await asyncio.wait(ends, timeout=self._patience())
+        if late:
             self._give_up()
-            for task in asyncio.all_tasks():
-                if getattr(task.get_coro(), "cr_code", None) is request_code:
-                    task.cancel()
+            for task in late:
+                task.cancel()
             # What the cancelled requests leave behind is torn down.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(drained.wait(), self._time_left() / 2)
+            await asyncio.wait(ends, timeout=self._time_left() / 2)
+        if has_long_lived:
+            # Granian's threads still send what closes a WebSocket, and tell nobody when they have.
+            await asyncio.sleep(_LINGER)
 
     # -- Both --------------------------------------------------------------------------
 
@@ -292,3 +296,22 @@ class Worker:
             f"Worker {self.number}: requests did not finish in time and are cut off. The limit is"
             f" {self.options.graceful_timeout:g} s (--graceful-timeout)."
         )
+
+
+def _wait_for_sigterm() -> t.Callable[[], None]:
+    """Take note of SIGTERM from now on; return a function that waits for it.
+
+    Through a pipe: a handler that uses a lock, as an event does, may be called
+    while its own thread holds it, and waiting for a lock is not interrupted by a
+    signal that another thread got.
+    """
+    receive, send = os.pipe()
+    os.set_blocking(send, False)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.set_wakeup_fd(send, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while signal.SIGTERM not in os.read(receive, 1):
+            pass
+
+    return wait

@@ -151,11 +151,9 @@ def _option(*names: str, variables: t.Sequence[str] = (), **settings: t.Any) -> 
 @_option("--liveness", type=_Path(), help="Answer this path with 200 while the process answers.")
 @_option("--readiness", type=_Path(), help="Answer this path with 200, and with 503 once the server is stopping.")
 @pass_script_info
-@click.pass_context
 def serve_command(
-    ctx: click.Context,
-    /,
     info: ScriptInfo,
+    /,
     host: str,
     port: int,
     uds: str | None,
@@ -183,7 +181,8 @@ def serve_command(
     if (cert is None) is not (key is None):
         raise click.UsageError("'--cert' and '--key' belong together: one of them is missing.")
     try:
-        from ..server.production import ListenError, ProductionServer, WorkerOptions
+        from ..server.production import ListenError, ProductionServer
+        from ..server.worker import WorkerOptions
     except ModuleNotFoundError as error:
         raise click.ClickException(error.msg) from None
     _log_to_standard_error(log_level)
@@ -204,9 +203,10 @@ def serve_command(
         name=info.app_import_path or "the application",
     )
     try:
-        ctx.exit(server.run())
+        exit_code = server.run()
     except ListenError as error:
         raise click.ClickException(str(error)) from None
+    click.get_current_context().exit(exit_code)
 
 
 def _log_to_standard_error(level: str) -> None:

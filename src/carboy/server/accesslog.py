@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import time
 import typing as t
+
+from werkzeug.serving import WSGIRequestHandler
 
 DEFAULT_FORMAT = '[%(time)s] %(addr)s - "%(method)s %(path)s %(protocol)s" %(status)d %(dt_ms).3f'
 """The fields are granian's, which also knows ``%(query_string)s``, ``%(scheme)s`` and ``%(header{name})s``."""
@@ -91,3 +94,22 @@ class DevelopmentFormatter(logging.Formatter):
         return development_line(
             fields["addr"], fields["method"], target, fields["status"], fields["dt_ms"], self._colour
         )
+
+
+class DevelopmentRequestHandler(WSGIRequestHandler):
+    """Werkzeug's, with the same access lines as granian's."""
+
+    _begun = 0.0
+
+    def run_wsgi(self) -> None:
+        """Serve a request; note when."""
+        self._begun = time.perf_counter()
+        super().run_wsgi()
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Write the access line, when the response begins."""
+        taken = (time.perf_counter() - self._begun) * 1000 if self._begun else 0.0
+        status = int(code) if str(code).isdigit() else 0
+        target, colour = getattr(self, "path", "-"), wants_colour(sys.stderr)
+        line = development_line(self.address_string(), self.command or "-", target, status, taken, colour)
+        sys.stderr.write(f"{line}\n")

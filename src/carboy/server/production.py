@@ -25,17 +25,10 @@ import socket
 import sys
 import threading
 import time
-import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
-try:
-    from granian._granian import ProcInfoCollector
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        'Serving in production needs granian: pip install "carboy[server]"', name=error.name
-    ) from error
-
+from . import native
 from .resources import raise_file_limit
 from .worker import Worker, WorkerOptions
 
@@ -142,7 +135,7 @@ class _Supervisor:
         self.stopping = False
         self.served = False
         self.next_look = 0.0
-        self.memory = ProcInfoCollector()
+        self.memory = native.ProcessMemory()
         self.address = ""
         self.slots = [_Slot(number, listener) for number, listener in enumerate(self._bind(), 1)]
         # Workers notice by its end that this process has died.
@@ -452,7 +445,7 @@ class _Supervisor:
 
     def _size(self, process: _Process) -> int:
         """Return the resident memory of *process* in MiB; 0 if it is gone."""
-        sizes: t.Any = self.memory.memory([process.pid])
+        sizes = self.memory.memory([process.pid])
         return int(sizes.get(process.pid, 0)) // (1024 * 1024)
 
     # -- Stopping --------------------------------------------------------------------

@@ -9,7 +9,6 @@ down, all within a limit.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -22,15 +21,9 @@ from dataclasses import dataclass
 from types import CodeType
 
 import click
-from granian import loops
-from granian._futures import _future_watcher_wrapper, _new_cbscheduler
-from granian._granian import ASGIWorker, RSGIWorker, SocketHolder, WorkerSignal, WSGIWorker
-from granian.asgi import LifespanProtocol
-from granian.asgi import _callback_wrapper as wrap_asgi
-from granian.rsgi import _callback_wrapper as wrap_rsgi
-from granian.wsgi import _callback_wrapper as wrap_wsgi
 
 from ..lifecycle import ShutdownError, StartupError
+from . import native
 from .accesslog import DEFAULT_FORMAT, JSON_FORMAT, AccessFilter, JSONFormatter
 from .health import Health
 from .interface import Interface, choose_interface
@@ -132,9 +125,11 @@ class Worker:
         told_to_stop, drained = _wait_for_sigterm(), threading.Event()
         app.lifecycle.startup_blocking()
         callback = self._health.around_wsgi(app) if self._has_health else app
-        worker = WSGIWorker(*self._settings(self.options.threads or WSGI_THREADS))
+        worker = native.WSGIWorker(*self._settings(self.options.threads or WSGI_THREADS))
         # Granian's scheduler wants a loop for WSGI too, which it never runs.
-        ended = self._start(worker, wrap_wsgi(callback, {}, self._log_format), loops.get("asyncio"), "serve_mtr")
+        ended = self._start(
+            worker, native.wrap_wsgi(callback, {}, self._log_format), native.Loops.get("asyncio"), "serve_mtr"
+        )
         ended.add_cb(drained.set)
         self._report(news)
 
@@ -162,13 +157,13 @@ class Worker:
     def _serve_on_loop(self, app: Carboy, interface: Interface, news: dict[str, str]) -> None:
         if self.options.threads is not None:
             os.environ["CARBOY_THREADS"] = str(self.options.threads)
-        loop = loops.get("uvloop" if "uvloop" in loops else "asyncio")
+        loop = native.Loops.get("uvloop" if "uvloop" in native.Loops else "asyncio")
         stop, drained = asyncio.Event(), asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         is_asgi = interface == "asgi"
         callback, shut_down = (self._start_asgi if is_asgi else self._start_rsgi)(app, loop)
-        watched = _future_watcher_wrapper(callback)
-        worker = (ASGIWorker if is_asgi else RSGIWorker)(*self._settings(1, True))
+        watched = native.watch_request(callback)
+        worker = (native.ASGIWorker if is_asgi else native.RSGIWorker)(*self._settings(1, True))
         # One thread of granian's does for both; the lighter runtime is not for HTTP/2 alone.
         serve = "serve_mtr" if is_asgi or self.options.http == "2" else "serve_str"
         ended = self._start(worker, watched, loop, serve)
@@ -183,11 +178,11 @@ class Worker:
     def _start_rsgi(self, app: Carboy, loop: asyncio.AbstractEventLoop) -> t.Any:
         loop.run_until_complete(app.lifecycle.startup())
         callback = self._health.around_rsgi(app.__rsgi__) if self._has_health else app.__rsgi__
-        return wrap_rsgi(callback, self._log_format), app.lifecycle.shutdown
+        return native.wrap_rsgi(callback, self._log_format), app.lifecycle.shutdown
 
     def _start_asgi(self, app: Carboy, loop: asyncio.AbstractEventLoop) -> t.Any:
         # As the protocol has it, because an ASGI middleware around the application may wait for these events.
-        lifespan = LifespanProtocol(app)
+        lifespan = native.Lifespan(app)
         loop.run_until_complete(lifespan.startup())
         if lifespan.interrupt:
             raise StartupError(f"The application's lifespan did not start. {lifespan.exc or ''}".strip())
@@ -198,10 +193,10 @@ class Worker:
                 raise ShutdownError("The application's lifespan did not end well.")
 
         callback = self._health.around_asgi(app) if self._has_health else app
-        return wrap_asgi(callback, {}, lifespan.state, self._log_format), shut_down
+        return native.wrap_asgi(callback, {}, lifespan.state, self._log_format), shut_down
 
     async def _drain_on_loop(
-        self, app: Carboy, stop: asyncio.Event, ended: WorkerSignal, drained: asyncio.Event, request_code: CodeType
+        self, app: Carboy, stop: asyncio.Event, ended: t.Any, drained: asyncio.Event, request_code: CodeType
     ) -> None:
         await stop.wait()
         self._begin_to_stop()
@@ -225,10 +220,10 @@ class Worker:
 
     # -- Both --------------------------------------------------------------------------
 
-    def _start(self, worker: t.Any, callback: t.Any, loop: t.Any, serve: str) -> WorkerSignal:
-        ended = WorkerSignal()
+    def _start(self, worker: t.Any, callback: t.Any, loop: t.Any, serve: str) -> t.Any:
+        ended = native.WorkerSignal()
         method = getattr(worker, f"{serve}_uds" if self._socket[1] else serve)
-        method(_new_cbscheduler(loop, callback, impl_asyncio=True), loop, ended)
+        method(native.make_scheduler(loop, callback, impl_asyncio=True), loop, ended)
         return ended
 
     def _settings(self, threads: int, *websockets: bool) -> tuple[t.Any, ...]:
@@ -240,7 +235,7 @@ class Worker:
             tls = (True, *options.tls, None, "tls1.2", None, [], False)
         return (
             self.number,
-            (None, SocketHolder(listener, is_unix, options.backlog)),
+            (None, native.SocketHolder(listener, is_unix, options.backlog)),
             None,  # Metrics go nowhere.
             1,
             _RUNTIME_BLOCKING_THREADS,

@@ -23,11 +23,13 @@ from ..protocols import asgi, rsgi
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
-    from ..http import Request
 
 CONSOLE_IS_OFF = " * The debugger shows errors, but its console is off: not only this machine can reach {}."
 
 _CAUGHT = "carboy.caught"
+_NOT_MINE = "carboy.not_mine"
+_Answer = tuple[int, list[tuple[str, str]], bytes]
+_MakeEnviron = t.Callable[..., dict[str, t.Any]]
 
 
 def is_loopback(host: str) -> bool:
@@ -62,20 +64,18 @@ class NativeDebugger:
         if scope.proto != "http":
             await self._app.__rsgi__(scope, protocol)
             return
-        watched = _WatchedProtocol(protocol)
-        is_debuggers = self._is_debuggers(scope.path, scope.query_string)
-        caught = None if is_debuggers else self.failure
-        if caught is None and not is_debuggers:
+        make_environ = functools.partial(rsgi.make_environ, scope)
+        answer = await self._answer_first(scope.path, scope.query_string, make_environ)
+        if answer is None:
+            watched = _WatchedProtocol(protocol)
             try:
                 await self._app.__rsgi__(scope, watched)
                 return
             except Exception as error:
                 if watched.has_answered:
                     raise
-                caught = error
-        environ = rsgi.make_environ(scope, self._request(functools.partial(rsgi.make_environ, scope)))
-        status, headers, body = await run_in_thread(self._answer, environ, caught)
-        protocol.response_bytes(status, headers, body)
+                answer = await self._show(error, make_environ)
+        protocol.response_bytes(*answer)
 
     async def __call__(self, scope: t.Any, receive: t.Any, send: t.Any) -> None:
         """Serve one ASGI connection."""
@@ -90,19 +90,17 @@ class NativeDebugger:
             has_answered = True
             await send(message)
 
-        is_debuggers = self._is_debuggers(scope["path"], scope["query_string"].decode("latin1"))
-        caught = None if is_debuggers else self.failure
-        if caught is None and not is_debuggers:
+        make_environ = functools.partial(asgi.make_environ, scope, asgi._headers(scope["headers"]), scope["path"])
+        answer = await self._answer_first(scope["path"], scope["query_string"].decode("latin1"), make_environ)
+        if answer is None:
             try:
                 await self._app(scope, receive, watched_send)
                 return
             except Exception as error:
                 if has_answered:
                     raise
-                caught = error
-        make_environ = functools.partial(asgi.make_environ, scope, asgi._headers(scope["headers"]), scope["path"])
-        environ = make_environ(self._request(make_environ))
-        status, headers, body = await run_in_thread(self._answer, environ, caught)
+                answer = await self._show(error, make_environ)
+        status, headers, body = answer
         await send(
             {
                 "type": "http.response.start",
@@ -112,19 +110,27 @@ class NativeDebugger:
         )
         await send({"type": "http.response.body", "body": body})
 
-    def _is_debuggers(self, path: str, query: str) -> bool:
-        return "__debugger__=yes" in query or (self._debugger.evalex and path == self._debugger.console_path)
+    async def _answer_first(self, path: str, query: str, make_environ: _MakeEnviron) -> _Answer | None:
+        """Return the answer to a request that is not for the application; None if it is."""
+        if "__debugger__=yes" in query or (self._debugger.evalex and path == self._debugger.console_path):
+            answer = await self._ask_debugger(None, make_environ)
+            if answer is not None:
+                return answer
+        return None if self.failure is None else await self._show(self.failure, make_environ)
 
-    def _request(self, make_environ: t.Any) -> Request:
-        # Only for what an environ says of a request's body, of which the debugger reads nothing.
-        return self._app.request_class.from_connection("GET", "/", b"", make_environ, lambda name: None)
+    async def _show(self, error: Exception, make_environ: _MakeEnviron) -> _Answer:
+        return t.cast(_Answer, await self._ask_debugger(error, make_environ))
 
-    def _answer(self, environ: dict[str, t.Any], caught: Exception | None) -> tuple[int, list[tuple[str, str]], bytes]:
+    async def _ask_debugger(self, caught: Exception | None, make_environ: _MakeEnviron) -> _Answer | None:
+        # The request only for what an environ says of its body, of which the debugger reads nothing.
+        environ = make_environ(self._app.request_class.from_connection("GET", "/", b"", make_environ, lambda _: None))
         environ[_CAUGHT] = caught
         origin = None if caught is None else caught.__traceback__
-        body, status, headers = run_wsgi_app(self._debugger, environ, buffered=True)
+        body, status, headers = await run_in_thread(run_wsgi_app, self._debugger, environ, buffered=True)
         if caught is not None:
             caught.__traceback__ = origin  # Without what raising it once more has added.
+        elif _NOT_MINE in environ:
+            return None
         return int(status[:3]), list(headers), b"".join(body)
 
 
@@ -133,8 +139,9 @@ def _raise_caught(environ: dict[str, t.Any], start_response: t.Any) -> t.Iterabl
     __traceback_hide__ = True
     caught: Exception | None = environ[_CAUGHT]
     if caught is None:
-        start_response("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"The debugger knows nothing of this; the server was restarted, perhaps."]
+        environ[_NOT_MINE] = True
+        start_response("404 Not Found", [])
+        return []
     keep = environ.get("werkzeug.debug.preserve_context")
     if keep is not None:
         for ctx in _contexts_in(caught):

@@ -124,12 +124,14 @@ class NativeDebugger:
     async def _ask_debugger(self, caught: Exception | None, make_environ: _MakeEnviron) -> _Answer | None:
         # The request only for what an environ says of its body, of which the debugger reads nothing.
         environ = make_environ(self._app.request_class.from_connection("GET", "/", b"", make_environ, lambda _: None))
-        environ[_CAUGHT] = caught
+        # A list, because the environ is copied on its way.
+        not_mine: list[bool] = []
+        environ[_CAUGHT], environ[_NOT_MINE] = caught, not_mine
         origin = None if caught is None else caught.__traceback__
         body, status, headers = await run_in_thread(run_wsgi_app, self._debugger, environ, buffered=True)
         if caught is not None:
             caught.__traceback__ = origin  # Without what raising it once more has added.
-        elif _NOT_MINE in environ:
+        elif not_mine:
             return None
         return int(status[:3]), list(headers), b"".join(body)
 
@@ -139,7 +141,7 @@ def _raise_caught(environ: dict[str, t.Any], start_response: t.Any) -> t.Iterabl
     __traceback_hide__ = True
     caught: Exception | None = environ[_CAUGHT]
     if caught is None:
-        environ[_NOT_MINE] = True
+        environ[_NOT_MINE].append(True)
         start_response("404 Not Found", [])
         return []
     keep = environ.get("werkzeug.debug.preserve_context")

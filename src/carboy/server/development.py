@@ -41,6 +41,7 @@ from ..lifecycle import ShutdownError, StartupError
 from .accesslog import AccessFilter, DevelopmentFormatter, wants_colour
 from .blocking import BlockingWatch
 from .debugger import CONSOLE_IS_OFF, NativeDebugger, is_loopback
+from .drain import end_long_lived
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
@@ -229,7 +230,7 @@ class _Worker:
         if not self.started.is_set():
             return True
         try:
-            self.loop.call_soon_threadsafe(self._stop)
+            asyncio.run_coroutine_threadsafe(self._stop(timeout / 2), self.loop)
         except RuntimeError:
             return True  # The loop is closed: it has stopped by itself.
         try:
@@ -237,8 +238,8 @@ class _Worker:
         except KeyboardInterrupt:
             return False
 
-    def _stop(self) -> None:
-        self.app.lifecycle.drain()
+    async def _stop(self, patience: float) -> None:
+        await end_long_lived(self.app, patience)
         self.server.stop()  # type: ignore[no-untyped-call]
 
 

@@ -25,6 +25,7 @@ import click
 from ..lifecycle import ShutdownError, StartupError
 from . import native
 from .accesslog import DEFAULT_FORMAT, JSON_FORMAT, AccessFilter, JSONFormatter
+from .drain import end_long_lived
 from .health import Health
 from .interface import Interface, choose_interface
 
@@ -40,7 +41,9 @@ SHUTDOWN_SHARE = 0.2
 _MARGIN = 0.1
 """How long before the limit a worker ends, rather than being killed, in seconds."""
 
-_LINGER = 0.1
+_FAREWELL = 2.0
+"""How long a stopping worker waits for WebSockets and event streams to end, before it stops to accept, in seconds."""
+
 _RUNTIME_BLOCKING_THREADS = 512
 _THREAD_IDLE_SECONDS = 30
 
@@ -201,8 +204,7 @@ class Worker:
         await stop.wait()
         self._begin_to_stop()
         await asyncio.sleep(self.options.drain_delay)
-        has_long_lived = bool(app.lifecycle.long_lived)
-        app.lifecycle.drain()
+        await end_long_lived(app, min(_FAREWELL, self._patience()))
         ended.set()
         requests = {task for task in asyncio.all_tasks() if getattr(task.get_coro(), "cr_code", None) is request_code}
         # Granian does not wait for WebSockets, so both: its connections, and the tasks that serve them.
@@ -214,9 +216,6 @@ class Worker:
                 task.cancel()
             # What the cancelled requests leave behind is torn down.
             await asyncio.wait(ends, timeout=self._time_left() / 2)
-        if has_long_lived:
-            # Granian's threads still send what closes a WebSocket, and tell nobody when they have.
-            await asyncio.sleep(_LINGER)
 
     # -- Both --------------------------------------------------------------------------
 

@@ -144,7 +144,7 @@ def run_command(
     watched = [*(extra_files or ()), *config.files, *dotenv.files]
     if reload:
         if app.config["TEMPLATES_AUTO_RELOAD"] is None:
-            app.config["TEMPLATES_AUTO_RELOAD"] = True
+            app.jinja_env.auto_reload = True
         if not werkzeug.serving.is_running_from_reloader():
             # The process that serves is started from this one, and loads them itself.
             dotenv.forget()

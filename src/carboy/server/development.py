@@ -229,9 +229,11 @@ class _Worker:
         """Stop serving; return whether that was done within *timeout* seconds."""
         if not self.started.is_set():
             return True
+        stop = self._stop(timeout / 2)
         try:
-            asyncio.run_coroutine_threadsafe(self._stop(timeout / 2), self.loop)
+            asyncio.run_coroutine_threadsafe(stop, self.loop)
         except RuntimeError:
+            stop.close()
             return True  # The loop is closed: it has stopped by itself.
         try:
             return self.finished.wait(timeout)

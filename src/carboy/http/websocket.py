@@ -129,6 +129,7 @@ class WebSocket(Request):
     # The task of an async handler, cancelled when the client has left and the handler does not receive.
     _task: asyncio.Task[t.Any] | None = None
     _left = False
+    _farewell: asyncio.Task[None] | None = None
 
     _accepting: asyncio.Future[None] | None = None
     # The task that waits in receive(), if one does.
@@ -468,6 +469,9 @@ class WebSocket(Request):
         if self.close_code is None:
             self._note_closed(code, reason)
             await self._send_close(code, reason)
+        elif self._farewell is not None:
+            # A server closes without a code where the application returns before it has sent one.
+            await asyncio.wait([self._farewell])
 
     async def _send_close(self, code: int, reason: str) -> None:
         if not self.accepted:
@@ -498,6 +502,7 @@ class WebSocket(Request):
             return
         self._note_closed(code, reason)
         task = self._loop.create_task(self._send_close(code, reason), context=Context())
+        self._farewell = task
         _closing.add(task)
         task.add_done_callback(_closing.discard)
 

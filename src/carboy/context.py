@@ -206,7 +206,11 @@ class AppContext:
         """Make this the active context."""
         self._cv_tokens.append(_cv_app.set(self))
         if appcontext_pushed.receivers:
-            appcontext_pushed.send(self.app, _async_wrapper=self.app.ensure_sync)
+            try:
+                appcontext_pushed.send(self.app, _async_wrapper=self.app.ensure_sync)
+            except BaseException:
+                _reset(_cv_app, self._cv_tokens.pop())
+                raise
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:
         """Leave this context; the last pop runs the teardown functions.
@@ -352,7 +356,12 @@ class RequestContext(AppContext):
             app_token = _cv_app.set(self)
             self._cv_tokens.append((_cv_request.set(self), app_token))
             if appcontext_pushed.receivers:
-                appcontext_pushed.send(app, _async_wrapper=app.ensure_sync)
+                try:
+                    appcontext_pushed.send(app, _async_wrapper=app.ensure_sync)
+                except BaseException:
+                    # Nobody would leave a context that was not entered.
+                    self._leave_app(t.cast(t.Any, self._leave_request()))
+                    raise
         else:
             self._cv_tokens.append((_cv_request.set(self), None))
 

@@ -544,7 +544,9 @@ class WebSocket(Request):
                 # that a busy handler still slows the client.
                 self._ahead = self._loop.create_task(_wait_for(self._connection.receive()))
                 self._ahead.add_done_callback(self._came_ahead)
-        self._was_elsewhere = elsewhere
+        if elsewhere is not self._was_elsewhere:
+            # PERF: an attribute more makes CPython give each idle connection a dictionary of its own (1 KB).
+            self._was_elsewhere = elsewhere
 
     def _came_ahead(self, ahead: asyncio.Task[t.Any]) -> None:
         if ahead.cancelled() or self._receiver is not None:

@@ -1,13 +1,14 @@
 """The least that keeps a connection open, in ASGI and RSGI: what WebSockets, event streams and waiting cost a server.
 
 ``/echo`` is a WebSocket that returns every message. ``/events`` sends one event and stays open until the client leaves.
-``/wait`` answers after 10 ms.
+``/wait`` answers after 10 ms. ``/collect`` does what Python does by itself at times: a full garbage collection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import typing as t
 
 EVENT = "event: ready\ndata: 1\n\n"
@@ -22,10 +23,17 @@ async def asgi(scope: dict[str, t.Any], receive: t.Any, send: t.Any) -> None:
     if scope["path"] == "/events":
         await _asgi_events(receive, send)
         return
-    await asyncio.sleep(0.01)
+    await _wait_or_collect(scope["path"])
     headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"6")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"waited"})
+
+
+async def _wait_or_collect(path: str) -> None:
+    if path == "/collect":
+        gc.collect()
+    else:
+        await asyncio.sleep(0.01)
 
 
 async def _asgi_echo(receive: t.Any, send: t.Any) -> None:
@@ -56,7 +64,7 @@ async def rsgi(scope: t.Any, protocol: t.Any) -> None:
         await transport.send_str(EVENT)
         await protocol.client_disconnect()
     else:
-        await asyncio.sleep(0.01)
+        await _wait_or_collect(scope.path)
         headers = [("content-type", "text/html; charset=utf-8"), ("content-length", "6")]
         protocol.response_bytes(200, headers, b"waited")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 import typing as t
 
@@ -46,3 +47,10 @@ def sleep() -> str:
 async def now() -> str:
     """Answer at once."""
     return "now"
+
+
+@app.get("/collect")
+async def collect() -> str:
+    """Collect garbage, all generations of it."""
+    gc.collect()
+    return "waited"

@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,9 @@ STREAMS = int(os.environ.get("CARBOY_IDLE_STREAMS", "5000"))
 BYTES_MORE = 8 * 1024
 """How much more memory than the bare handler's a connection may take."""
 LEFT_OVER = 1.05
-"""Memory after all have closed, against the bare handler's."""
+"""Memory after all have closed, against the bare handler's. Under uvicorn all connections live in Python's own heap, of
+which more stays behind in fragments the larger it was; there it will do if the share of what the connections took that is
+not given back is no larger than the bare handler's by more than this."""
 WARM_UP = 200
 SAMPLED = 400
 ROUNDS = 100
@@ -191,13 +194,16 @@ def measure(server, kind, count):
 def settle(server, kind, rounds, enough=0):
     """Return the least memory of the server after all have closed; stop when it is *enough*.
 
-    An allocator gives memory back while it is being used, granian's only then and slowly: connections come and go.
+    An allocator gives memory back while it is being used, granian's only then and slowly: connections come and go. And
+    Python keeps what it may use again until its garbage collector has gone through all objects.
     """
     lowest = server.memory()
-    for _ in range(rounds):
+    for number in range(rounds):
         if lowest <= enough:
             break
         kind(server.port, WARM_UP).close()
+        if number % 10 == 0:
+            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/collect", timeout=20).close()
         lowest = min(lowest, server.memory())
     return lowest
 
@@ -239,11 +245,17 @@ def test_memory_beside_the_bare_handler(name, kind, count, tmp_path, capsys):
     left_over = (own["after"] - own["before"] + bare["before"]) / bare["after"]
     with capsys.disabled():
         print(f"\n{count} {kind.__name__} on {name}: {more / 1024:+.1f} KiB per connection,", end=" ")
-        print(f"memory after closing {left_over:.3f} of the bare handler's")
+        print(f"memory after closing {left_over:.3f} of the bare handler's,", end=" ")
+        print(f"not given back {kept(own, count):.0%} (bare {kept(bare, count):.0%})")
         for app, one in seen.items():
             print(f"  {app:<7}{summary(one)}")
     assert more <= BYTES_MORE
-    assert left_over <= LEFT_OVER
+    assert left_over <= LEFT_OVER or kept(own, count) <= kept(bare, count) * LEFT_OVER
+
+
+def kept(one, count):
+    """Return which share of the memory that the connections took is not given back."""
+    return (one["after"] - one["before"]) / (one["per_connection"] * count)
 
 
 def summary(one):

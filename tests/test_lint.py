@@ -1,9 +1,24 @@
 """The lints of carboy.testing find each fault, in applications written by hand for the purpose."""
 
+import asyncio
+import contextlib
+import re
+
 import pytest
 from werkzeug.test import Client
 
-from carboy.testing import ConformanceError, asgi_as_wsgi, lint_asgi, lint_rsgi, lint_wsgi, rsgi_as_wsgi
+import carboy
+from carboy.testing import (
+    ConformanceError,
+    WebSocketClosed,
+    WebSocketRefused,
+    asgi_as_wsgi,
+    lint_asgi,
+    lint_rsgi,
+    lint_wsgi,
+    rsgi_as_wsgi,
+)
+from carboy.testing.protocols import ASGIServer, RSGIServer
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 BODY = {"type": "http.response.body", "body": b"x"}
@@ -193,6 +208,208 @@ def test_rsgi_finds_body_read_twice():
 
     with pytest.raises(ConformanceError, match="read twice"):
         rsgi(twice).post("/", data=b"x")
+
+
+# WebSocket: accepted, then anything. The client sends one message and closes.
+
+ACCEPT = {"type": "websocket.accept"}
+SEND = {"type": "websocket.send", "text": "x"}
+CLOSE = {"type": "websocket.close"}
+REFUSE = {"type": "websocket.http.response.start", "status": 403, "headers": []}
+REFUSE_WITH = {"type": "websocket.http.response.body", "body": b"x"}
+
+
+def converse(server, **kwargs):
+    client = carboy.Carboy("by_hand").test_client()
+    client._server = lambda: server
+    with client.websocket("/", subprotocols=["a"], **kwargs) as ws:
+        # The application may have closed before.
+        with contextlib.suppress(WebSocketClosed):
+            ws.send("x")
+        list(ws)
+
+
+def asgi_websocket(*events, connect=True, **kwargs):
+    async def app(scope, receive, send):
+        if connect:
+            await receive()
+        for event in events:
+            await (receive() if event == "receive" else send(event))
+
+    converse(ASGIServer(lint_asgi(app)), **kwargs)
+
+
+def rsgi_websocket(*calls):
+    """Run a WebSocket whose application makes *calls* with its protocol and, once it has accepted, its transport."""
+
+    async def app(scope, protocol):
+        transport = None
+        for call in calls:
+            result = call(protocol, transport)
+            if result is not None:
+                transport = await result or transport
+
+    converse(RSGIServer(lint_rsgi(app)))
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [ACCEPT | {"subprotocol": "a", "headers": [(b"x-a", b"b")]}, SEND, "receive", CLOSE],
+        [ACCEPT, SEND | {"bytes": None}, {"type": "websocket.send", "bytes": b"x"}, CLOSE | {"code": 4999}],
+        [ACCEPT, CLOSE | {"code": 1011, "reason": "é" * 61}, "receive"],
+        [ACCEPT],
+    ],
+)
+def test_asgi_accepts_a_correct_websocket(events):
+    asgi_websocket(*events)
+
+
+@pytest.mark.parametrize("events", [[CLOSE], [REFUSE, REFUSE_WITH | {"more_body": True}, REFUSE_WITH]])
+def test_asgi_accepts_a_correct_refusal(events):
+    with pytest.raises(WebSocketRefused):
+        asgi_websocket(*events)
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ([], "before it had accepted, closed or refused"),
+        ([SEND], r"websocket\.send' is no event for a WebSocket that is not accepted yet"),
+        ([ACCEPT, ACCEPT], "no event for a WebSocket that is accepted"),
+        ([ACCEPT, REFUSE], "no event for a WebSocket that is accepted"),
+        ([ACCEPT, CLOSE, SEND], "after the WebSocket was closed"),
+        ([ACCEPT, CLOSE, CLOSE], "after the WebSocket was closed"),
+        ([CLOSE, ACCEPT], "after the WebSocket was closed or refused"),
+        ([ACCEPT | {"subprotocol": "b"}], "'b' is not among those offered"),
+        ([ACCEPT | {"headers": [(b"X-A", b"b")]}], "lower case"),
+        ([ACCEPT | {"headers": [(b"x-a", b"b\n")]}], "control character"),
+        ([ACCEPT | {"headers": [(b"sec-websocket-protocol", b"a")]}], "use 'subprotocol'"),
+        ([ACCEPT, {"type": "websocket.send"}], "not exactly one"),
+        ([ACCEPT, SEND | {"bytes": b"x"}], "not exactly one"),
+        ([ACCEPT, SEND | {"text": b"x"}], "the text is bytes"),
+        ([ACCEPT, {"type": "websocket.send", "bytes": "x"}], "the bytes are str"),
+        *[
+            ([ACCEPT, CLOSE | {"code": code}], f"{code} is no close code")
+            for code in (999, 1004, 1005, 1006, 1015, 5000)
+        ],
+        ([ACCEPT, CLOSE | {"code": "1000"}], "not an int"),
+        ([ACCEPT, CLOSE | {"reason": "é" * 62}], "124 bytes"),
+        ([ACCEPT, CLOSE | {"reason": b"x"}], "the reason is bytes"),
+        ([ACCEPT, CLOSE, "receive", "receive", "receive"], "after it has given websocket.disconnect"),
+        ([REFUSE_WITH], r"before websocket\.http\.response\.start"),
+        ([REFUSE, REFUSE], "sent twice"),
+        ([REFUSE, ACCEPT], "after the response that refuses has begun"),
+        ([REFUSE, CLOSE], "after the response that refuses has begun"),
+        ([REFUSE], "before it had accepted"),
+        ([REFUSE, REFUSE_WITH, CLOSE], "after the WebSocket was closed or refused"),
+        ([REFUSE | {"status": 99}], "not the status of a final response"),
+        ([REFUSE | {"headers": [(b"content-length", b"2")]}, REFUSE_WITH], "content-length is 2"),
+        ([REFUSE, REFUSE_WITH | {"body": "x"}], "not bytes"),
+    ],
+)
+def test_asgi_finds_fault_with_a_websocket(events, message):
+    with pytest.raises((ConformanceError, WebSocketRefused)) as error:
+        asgi_websocket(*events)
+    # That of a refusal comes when the application has returned.
+    assert isinstance(error.value, ConformanceError)
+    assert re.search(message, str(error.value))
+
+
+def test_asgi_finds_fault_with_the_beginning_of_a_websocket():
+    with pytest.raises(ConformanceError, match=r"before websocket\.connect was received"):
+        asgi_websocket(ACCEPT, connect=False)
+    with pytest.raises(ConformanceError, match="no event for a WebSocket that is not accepted yet"):
+        asgi_websocket(REFUSE, http_response=False)
+
+
+def test_asgi_finds_messages_to_a_client_that_left():
+    async def app(scope, receive, send):
+        await receive()
+        await send(ACCEPT)
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        for _ in range(2):
+            with contextlib.suppress(OSError):
+                await send(SEND)
+
+    client = carboy.Carboy("by_hand").test_client()
+    client._server = lambda: ASGIServer(lint_asgi(app))
+    with pytest.raises(ConformanceError, match="has said that the client left"), client.websocket("/"):
+        pass
+
+
+def accept(protocol, transport):
+    return protocol.accept()
+
+
+def refuse(status):
+    return lambda protocol, transport: protocol.close(status)
+
+
+def close(protocol, transport):
+    protocol.close()
+
+
+def receive(protocol, transport):
+    return forget(transport.receive())
+
+
+def send(method, data):
+    return lambda protocol, transport: getattr(transport, method)(data)
+
+
+async def forget(awaitable):
+    await awaitable
+
+
+def test_rsgi_accepts_a_correct_websocket():
+    rsgi_websocket(accept, receive, send("send_str", "x"), send("send_bytes", b"x"), refuse(1000), close)
+    with pytest.raises(WebSocketRefused):
+        rsgi_websocket(refuse(404), close)
+
+
+@pytest.mark.parametrize(
+    ("calls", "message"),
+    [
+        ([], "without accept"),
+        ([accept, accept], "called twice"),
+        ([refuse(403), accept], "after close"),
+        ([refuse(1000)], "1000 is no HTTP status that refuses"),
+        ([refuse(200)], "200 is no HTTP status that refuses"),
+        ([refuse("403")], "not an int"),
+        ([accept, refuse(403)], "403 is no close code"),
+        ([accept, send("send_str", b"x")], "not str"),
+        ([accept, send("send_bytes", "x")], "not bytes"),
+        ([accept, close, send("send_str", "x")], "after close"),
+        ([accept, receive, close, receive, receive], "after it has said that the WebSocket is closed"),
+        ([accept, lambda p, t: asyncio.gather(t.receive(), t.receive(), t.receive())], "another receive"),
+    ],
+)
+def test_rsgi_finds_fault_with_a_websocket(calls, message):
+    with pytest.raises((ConformanceError, WebSocketRefused)) as error:
+        rsgi_websocket(*calls)
+    assert isinstance(error.value, ConformanceError)
+    assert re.search(message, str(error.value))
+
+
+def test_lints_find_what_comes_after_the_end():
+    kept = []
+
+    async def asgi_app(scope, receive, send):
+        await receive()
+        await send(ACCEPT)
+        kept.append(send(CLOSE))
+
+    async def rsgi_app(scope, protocol):
+        transport = await protocol.accept()
+        kept.extend([transport.receive(), transport.send_str("x")])
+
+    converse(ASGIServer(lint_asgi(asgi_app)))
+    converse(RSGIServer(lint_rsgi(rsgi_app)))
+    for coroutine in kept:
+        with pytest.raises(ConformanceError, match="after the application has returned"):
+            coroutine.send(None)
 
 
 def wsgi(status, headers, body):

@@ -65,10 +65,11 @@ if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response as WerkzeugResponse
 
     from .http.websocket import WebSocket
-    from .testing import FlaskClient, FlaskCliRunner
+    from .testing import AsyncClient, FlaskClient, FlaskCliRunner
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 T = t.TypeVar("T")
+P = t.ParamSpec("P")
 
 
 def _make_timedelta(value: t.Any) -> t.Any:
@@ -155,10 +156,10 @@ class Carboy(Registry):
             "WEBSOCKET_IDLE_TIMEOUT": None,
             "WEBSOCKET_MAX_MESSAGE_SIZE": 1024 * 1024,
             "PROVIDE_AUTOMATIC_OPTIONS": True,
+            "REQUEST_TIMEOUT": None,
             "BACKGROUND_TASKS_LIMIT": 1_000,
             "BACKGROUND_TASK_THREADS": 8,
             "BACKGROUND_TASK_TIMEOUT": 10.0,
-            "REQUEST_TIMEOUT": None,
         }
     )
 
@@ -510,7 +511,7 @@ class Carboy(Registry):
         """The start and the end of the application in this process."""
         return Lifecycle(self)
 
-    def add_background_task(self, func: t.Callable[..., t.Any], *args: t.Any, **kwargs: t.Any) -> None:
+    def add_background_task(self, func: t.Callable[P, t.Any], *args: P.args, **kwargs: P.kwargs) -> None:
         """Call *func*, sync or async, after the response to the current request was sent.
 
         Without a request, or from a WebSocket, it starts at once. It runs in a
@@ -874,6 +875,17 @@ class Carboy(Registry):
 
         cls = self.test_client_class or FlaskClient
         return cls(self, self.response_class, use_cookies=use_cookies, **kwargs)
+
+    def async_test_client(self, use_cookies: bool = True, **kwargs: t.Any) -> AsyncClient:
+        """Return a client with the same methods, to be awaited; the application runs on the test's own event loop.
+
+        Args:
+            use_cookies: Keep cookies from answer to request.
+            kwargs: For :class:`carboy.testing.AsyncClient`, which takes ``protocol``.
+        """
+        from .testing import AsyncClient
+
+        return AsyncClient(self, self.response_class, use_cookies, **kwargs)
 
     def test_cli_runner(self, **kwargs: t.Any) -> FlaskCliRunner:
         """Return a runner for the application's commands."""

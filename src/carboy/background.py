@@ -106,16 +106,25 @@ class BackgroundTasks:
     def start(self, task: Task) -> None:
         """Start *task* now; from any thread."""
         task.begin()
-        if task.loop is not None:
-            loop = task.loop if not task.loop.is_closed() else background_loop()
-            task.loop = loop
-            task.cancel = start_task(loop, task.run, task.variables, functools.partial(self._ended, task))
-            return
-        if self._threads is None:
-            with self._lock:
-                if self._threads is None:
-                    self._threads = DaemonThreads(task.app.config["BACKGROUND_TASK_THREADS"])
-        task.take_back = self._threads.start(functools.partial(self._run_sync, task))
+        try:
+            if task.loop is None:
+                task.take_back = self._thread_pool().start(functools.partial(self._run_sync, task))
+            else:
+                if task.loop.is_closed():
+                    task.loop = background_loop()
+                ended = functools.partial(self._ended, task)
+                task.cancel = start_task(task.loop, task.run, task.variables, ended)
+        except RuntimeError as e:
+            # No thread to be had, or a loop that closes just now. Whoever sent the response can do nothing about it.
+            task.log(e)
+            self._ended(task, False)
+
+    def _thread_pool(self) -> DaemonThreads:
+        with self._lock:
+            if self._threads is None:
+                app = t.cast("Carboy", self._app())
+                self._threads = DaemonThreads(app.config["BACKGROUND_TASK_THREADS"])
+            return self._threads
 
     def _run_sync(self, task: Task) -> None:
         try:
@@ -275,7 +284,7 @@ class Task:
             async with self.context:
                 await self.function()
         except (Exception, SystemExit) as e:
-            self._log(e)
+            self.log(e)
 
     def run_sync(self) -> None:
         """Call the sync function, and log what it raises."""
@@ -283,9 +292,10 @@ class Task:
             with self.context:
                 self.function()
         except (Exception, SystemExit) as e:
-            self._log(e)
+            self.log(e)
 
-    def _log(self, error: BaseException) -> None:
+    def log(self, error: BaseException) -> None:
+        """Log *error*, which ended the task."""
         self.app.logger.error(
             f"Exception in the background task {self}", exc_info=(type(error), error, error.__traceback__)
         )

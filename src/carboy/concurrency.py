@@ -127,7 +127,7 @@ def run_blocking(
         # An exception in the future holds this frame, which would hold the future: a cycle.
         del result
         if context is None:
-            _adopt(copy)
+            adopt(copy)
 
 
 def _loop_elsewhere(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:
@@ -154,7 +154,7 @@ def _loop_elsewhere(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractE
     return loop
 
 
-def _adopt(context: Context) -> None:
+def adopt(context: Context) -> None:
     """Set here the variables that were set in *context*, a copy."""
     for variable, value in context.items():
         if variable is not _server_loop and variable.get(_missing) is not value:
@@ -511,7 +511,7 @@ async def run_in_thread(func: t.Callable[P, T], *args: P.args, **kwargs: P.kwarg
             return await run_in_context(context, functools.partial(func, *args, **kwargs))
         return await run_in_context(context, func, *args)
     finally:
-        _adopt(context)
+        adopt(context)
 
 
 async def call(inline: bool, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
@@ -567,13 +567,19 @@ async def run_detached(coroutine: t.Coroutine[t.Any, t.Any, T]) -> T:
 
 
 def run_where(loop: asyncio.AbstractEventLoop | None, make: t.Callable[[bool], t.Coroutine[t.Any, t.Any, T]]) -> T:
-    """Run ``make(inline)`` on *loop*, or in this thread if there is none any more, and wait for it."""
+    """Run ``make(inline)`` on *loop*, or in this thread if there is none any more, and wait for it.
+
+    Raises:
+        RuntimeError: This is the thread of the loop, which runs.
+    """
     if loop is None or loop.is_closed():
         return step(make(True))
     if not loop.is_running():
         return loop.run_until_complete(make(False))
     import asyncio
 
+    if asyncio._get_running_loop() is loop:
+        raise RuntimeError("This would wait for the event loop on that loop's own thread. Use the method to await.")
     return asyncio.run_coroutine_threadsafe(make(False), loop).result()
 
 
@@ -626,11 +632,14 @@ class DaemonThreads:
 
         Returns:
             A function that takes *func* back, and says whether that was in time.
+
+        Raises:
+            RuntimeError: The system has no thread left.
         """
         with self._lock:
             if self._count < self._limit:
-                self._count += 1
                 threading.Thread(target=self._work, args=(func,), name="carboy-task", daemon=True).start()
+                self._count += 1
             else:
                 self._waiting.append(func)
         return functools.partial(self._take_back, func)

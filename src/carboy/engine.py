@@ -539,10 +539,9 @@ async def _converse(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) 
         if websocket.routing_exception is None:
             result = await preprocess(app, ctx, plan, inline)
         if result is None:
-            result = await call_view(app, ctx, plan, inline)
-        websocket.handler_ended()
+            handling = call_view(app, ctx, plan, inline)
+            result = await (handling if inline else websocket.run_handler(handling))
     except BaseException as e:
-        websocket.handler_ended()
         if not websocket.has_left(e):
             if not isinstance(e, Exception):
                 raise

@@ -76,6 +76,7 @@ class Lifecycle:
         self.tasks = BackgroundTasks(self._app, _watch_exit)
         self._lock = threading.Lock()
         self._pending: Future[BaseException | None] | None = None
+        self._was_started = False
         self._generators: list[tuple[t.Callable[..., t.Any], Generator]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_end: t.AsyncGenerator[None, None] | None = None
@@ -104,23 +105,29 @@ class Lifecycle:
         await self._shutdown(inline=False)
 
     def startup_blocking(self) -> None:
-        """Like :meth:`startup`, for a server without an event loop."""
+        """Like :meth:`startup`, for a server without an event loop; ends with the process."""
         try:
-            step(self._startup(inline=True))
+            step(self._startup(inline=True, at_first_use=None))
         except StartupError as e:
             self._log(e)
             raise
 
     def shutdown_blocking(self) -> None:
-        """Like :meth:`shutdown`, for a server without an event loop."""
-        step(self._shutdown(inline=True))
+        """Like :meth:`shutdown`, from a thread, if it is to be before the process ends.
+
+        What the first request started on an event loop that still runs is ended there.
+        """
+        run_where(self._loop, self._shutdown)
 
     def drain(self) -> None:
         """Set :attr:`draining` and end what is open for long; once."""
         if not self.draining:
             self.draining = True
             for connection in list(self.long_lived):
-                connection.end()
+                try:
+                    connection.end()
+                except Exception:
+                    self._application.logger.exception(f"{connection!r} could not be ended")
 
     # -- Without such a server: at first use -----------------------------------------
 
@@ -153,13 +160,17 @@ class Lifecycle:
         if _changing.get() is self:
             # One of its own hooks uses the application.
             return
-        while (pending := self._claim("starting")) is not None:
+        while not self._claim("starting"):
+            if self.state == "serving":
+                return
+            pending = self._pending
+            if pending is None:
+                # Just settled.
+                continue
             await wait_for([pending], None, inline)
             error = pending.result()
             if error is not None:
                 raise StartupError(str(error)) from error.__cause__
-        if self.state != "starting":
-            return
         try:
             await self._start(inline)
         except BaseException as e:
@@ -177,16 +188,16 @@ class Lifecycle:
     async def _shutdown(self, inline: bool) -> None:
         if _changing.get() is self:
             raise RuntimeError("A serving hook called for the shutdown, which would wait for that hook to end.")
-        while (pending := self._claim("stopping")) is not None:
-            await wait_for([pending], None, inline)
-        if self.state != "stopping":
-            # Never started, for want of hooks.
-            self.drain()
-            await self.tasks.finish(inline)
-            return
+        while not self._claim("stopping"):
+            if self.state == "ended":
+                return
+            pending = self._pending
+            if pending is not None:
+                await wait_for([pending], None, inline)
+        errors: list[str] = []
         try:
             self.drain()
-            errors = await self._stop(inline)
+            errors = await self._stop(inline, with_hooks=self._was_started)
         finally:
             self.tasks.reopen()
             self._loop = self._loop_end = None
@@ -195,17 +206,21 @@ class Lifecycle:
         if errors:
             raise ShutdownError(" ".join(errors))
 
-    def _claim(self, wanted: State) -> Future[BaseException | None] | None:
-        """Set the state, if it is time for it; return what to wait for first, if anything."""
+    def _claim(self, wanted: State) -> bool:
+        """Set the state, if it is time for that; else there may be something pending to wait for."""
         from concurrent.futures import Future
 
         with self._lock:
-            if self._pending is not None:
-                return self._pending
-            if (self.state == "serving") is (wanted == "stopping"):
+            if wanted == "starting":
+                ready = self.state in {"new", "ended"}
+            else:
+                # Without hooks requests start nothing, but there may be tasks and connections to end.
+                ready = self.state in {"new", "serving"} or (self.state == "ended" and len(self.tasks) > 0)
+            if ready:
+                self._was_started = self.state == "serving"
                 self.state = wanted
                 self._pending = Future()
-            return None
+            return ready
 
     def _settle(self, state: State, error: BaseException | None) -> None:
         with self._lock:
@@ -236,20 +251,27 @@ class Lifecycle:
             finally:
                 await self._leave(ctx, error, inline)
         except BaseException:
-            await self._stop(inline, failed=True)
+            await self._stop(inline, with_hooks=False, at_once=True)
             self.tasks.reopen()
             raise
 
-    async def _stop(self, inline: bool, failed: bool = False) -> list[str]:
-        """Run all that there is to run at the end; return what went wrong, which was logged."""
+    async def _stop(self, inline: bool, with_hooks: bool, at_once: bool = False) -> list[str]:
+        """Run all that there is to run at the end; return what went wrong, which was logged.
+
+        Args:
+            with_hooks: Whether the start was complete, so that ``after_serving`` is due.
+            at_once: Cancel background tasks instead of waiting for them.
+        """
         app = self._application
         errors: list[str] = []
-        await self.tasks.finish(inline, at_once=failed)
+        await self.tasks.finish(inline, at_once)
         generators, self._generators = self._generators, []
         ends: list[tuple[str, t.Callable[..., t.Any], t.Callable[[], t.Awaitable[t.Any]]]]
         ends = [("while_serving", make, partial(_finish, each, inline)) for make, each in reversed(generators)]
-        if not failed:
+        if with_hooks:
             ends += [("after_serving", func, partial(call, inline, func)) for func in reversed(app.after_serving_funcs)]
+        if not ends:
+            return errors
         ctx = self._enter()
         for kind, func, end in ends:
             try:

@@ -14,7 +14,6 @@ from werkzeug.local import LocalProxy
 from .context import (
     NO_APP_MESSAGE,
     NO_REQUEST_MESSAGE,
-    NO_WEBSOCKET_MESSAGE,
     _cv_app,
     _cv_request,
     current_app_context,
@@ -34,12 +33,28 @@ def _proxy(get_context: t.Callable[[], t.Any], name: str | None, unbound_message
     return LocalProxy(get_context, name, unbound_message=unbound_message)
 
 
+class _WebSocketProxy(LocalProxy["WebSocket"]):
+    """PERF: looks up in one step what is called for each message."""
+
+    __slots__ = ()
+
+    @property
+    def receive(self) -> t.Callable[[], t.Any]:
+        ctx = _cv_request.get(None)
+        return (current_websocket() if ctx is None else t.cast("WebSocket", ctx.request)).receive
+
+    @property
+    def send(self) -> t.Callable[[str | bytes], t.Any]:
+        ctx = _cv_request.get(None)
+        return (current_websocket() if ctx is None else t.cast("WebSocket", ctx.request)).send
+
+
 app_ctx: AppContext = _proxy(current_app_context, None, NO_APP_MESSAGE)
 current_app: Carboy = _proxy(current_app_context, "app", NO_APP_MESSAGE)
 g: _AppCtxGlobals = _proxy(current_app_context, "g", NO_APP_MESSAGE)
 request_ctx: RequestContext = _proxy(current_request_context, None, NO_REQUEST_MESSAGE)
 request: Request = _proxy(current_request_context, "request", NO_REQUEST_MESSAGE)
 session: SessionMixin = _proxy(current_request_context, "session", NO_REQUEST_MESSAGE)
-websocket: WebSocket = _proxy(current_websocket, None, NO_WEBSOCKET_MESSAGE)
+websocket: WebSocket = t.cast(t.Any, _WebSocketProxy(current_websocket))
 
 __all__ = ["_cv_app", "_cv_request", "app_ctx", "current_app", "g", "request", "request_ctx", "session", "websocket"]

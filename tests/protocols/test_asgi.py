@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -120,6 +121,31 @@ def test_body_larger_than_announced_by_a_careless_server(app):
     event = {"type": "http.request", "body": b"x" * 10}
     events = run(app, http_scope(method="POST", headers=headers), event)
     assert events[0]["status"] < 500
+
+
+@pytest.mark.parametrize("body", ["whole", iter(["streamed"])], ids=["whole", "streamed"])
+@pytest.mark.parametrize("refused", ["http.response.start", "http.response.body"])
+def test_what_is_to_be_done_at_the_end_is_done_when_nothing_could_be_sent(app, body, refused):
+    done = []
+
+    @app.get("/")
+    async def index():
+        response = app.make_response(body)
+        response.call_on_close(lambda: done.append("closed"))
+        app.add_background_task(done.append, "task")
+        return response
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def send(event):
+        if event["type"] == refused:
+            raise OSError("The client has left.")
+
+    with suppress(OSError):
+        asyncio.run(app(http_scope(), receive, send))
+    app.lifecycle.shutdown_blocking()
+    assert done == ["closed", "task"]
 
 
 def test_client_that_left_before_the_answer(app):

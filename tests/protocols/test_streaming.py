@@ -386,6 +386,23 @@ def test_disconnected_for_ever_is_refused_where_nobody_would_tell(app):
             app.test_client().get(path)
 
 
+def test_stream_with_context_of_a_sync_view_with_an_async_hook(app, client):
+    @app.before_request
+    async def before():
+        g.name = "g"
+
+    @app.get("/")
+    def index():
+        @carboy.stream_with_context
+        def generate():
+            yield request.path
+            yield g.name
+
+        return generate()
+
+    assert client.get("/").text == "/g"
+
+
 def test_stream_template(app, client):
     @app.get("/")
     def index():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 # Served, not collected, though its name looks like a test's.
-collect_ignore = ["app_under_test.py"]
+collect_ignore = ["app_under_test.py", "app_with_hooks.py"]
 
 HERE = Path(__file__).parent
 STATIC = bytes(range(256)) * 400
@@ -44,11 +44,15 @@ def eventually(condition, seconds=10):
 
 
 class Server:
-    """One server process with the application under test."""
+    """One server process with the application under test.
 
-    def __init__(self, name, directory):
+    With starts=False it may also fail to start.
+    """
+
+    def __init__(self, name, directory, module="app_under_test", arguments="", starts=True):
         self.protocol, command = SERVERS[name]
         self.port = free_port()
+        command = f"{command.format(port=self.port)} {arguments}".replace("app_under_test", module)
         self.record_file = directory / "record"
         self.record_file.touch()
         self.log_file = directory / "log"
@@ -59,18 +63,18 @@ class Server:
             **os.environ,
             "CARBOY_TEST_RECORD": str(self.record_file),
             "CARBOY_TEST_STATIC": str(static),
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
             "PYTHONWARNINGS": "error:::carboy",
         }
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *command.format(port=self.port).split()],
+                [sys.executable, "-m", *command.split()],
                 cwd=HERE,
                 env=environ,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        if not eventually(self.answers, 20):
+        if starts and not eventually(self.answers, 20):
             self.stop()
             pytest.fail(f"{name} did not start:\n{self.log_file.read_text()}")
 
@@ -141,6 +145,20 @@ def own_server(request, tmp_path):
     server = Server(request.param, tmp_path)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def launch(tmp_path_factory):
+    """Starts servers for one test, given what `Server` takes but the directory."""
+    servers = []
+
+    def start(name, *args, **kwargs):
+        servers.append(Server(name, tmp_path_factory.mktemp(name), *args, **kwargs))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture

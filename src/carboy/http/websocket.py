@@ -7,21 +7,25 @@ the event loop that serves the connection, and blocks in every other thread.
 from __future__ import annotations
 
 import asyncio
-import threading
+import sys
 import typing as t
 import weakref
-from contextvars import Context
+from asyncio import current_task
+from contextvars import Context, copy_context
+from threading import get_ident
 
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest
 
-from ..concurrency import run_blocking, run_in_thread
+from ..concurrency import adopt, run_blocking, run_in_thread
 from ..context import _cv_request
 from ..lazy import lazy
 from .request import Request
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
+
+T = t.TypeVar("T")
 
 # Close codes, RFC 6455 section 7.4.1.
 NORMAL = 1000
@@ -59,19 +63,30 @@ class WebSocketDisconnect(ConnectionError):
 
 
 class Connection(t.Protocol):
-    """What a protocol does for a WebSocket. Used on the connection's loop only."""
+    """What a protocol does for a WebSocket. Used on the connection's loop only.
+
+    PERF: ``receive`` and ``send`` return what the server awaits, with no coroutine
+    of ours around it.
+    """
 
     carries_headers: bool
     """Whether headers can be sent when the handshake is accepted."""
 
+    gone: type[Exception]
+    """What ``receive`` and ``send`` raise when the connection was lost."""
+
+    receive: t.Callable[[], t.Awaitable[t.Any]]
+    """Waits for the next event. Set when `accept` is done."""
+
     def accept(self, subprotocol: str | None, headers: list[tuple[str, str]]) -> t.Coroutine[t.Any, t.Any, None]:
         """Accept the handshake."""
 
-    def receive(self) -> t.Coroutine[t.Any, t.Any, str | bytes]:
-        """Return the next message; raise `WebSocketDisconnect` at the end."""
+    @staticmethod
+    def decode(event: t.Any) -> str | bytes:
+        """Return an event's message; raise `WebSocketDisconnect` if it is the last event."""
 
-    def send(self, data: str | bytes) -> t.Coroutine[t.Any, t.Any, None]:
-        """Send a message; return when there is room for the next."""
+    def send(self, data: str | bytes) -> t.Awaitable[None]:
+        """Send a message; done when there is room for the next."""
 
     def close(self, code: int, reason: str) -> t.Coroutine[t.Any, t.Any, None]:
         """Send a close frame."""
@@ -96,15 +111,13 @@ class WebSocket(Request):
     """
 
     is_websocket = True
+    has_response = False
 
     accepted = False
     """Whether the handshake was accepted."""
 
     close_code: int | None = None
     """The code that the connection was closed with; None while it is open."""
-
-    max_message_size: int | None
-    """Most bytes of a message received; a larger one closes the connection with 1009. None for no limit."""
 
     idle_timeout: float | None
     """Seconds without a message, in either direction, after which the connection is closed; None for no limit."""
@@ -116,16 +129,14 @@ class WebSocket(Request):
     # The task of an async handler, cancelled when the client has left and the handler does not receive.
     _task: asyncio.Task[t.Any] | None = None
     _left = False
-    _is_cancelled = False
 
     _accepting: asyncio.Future[None] | None = None
     # The task that waits in receive(), if one does.
     _receiver: asyncio.Task[t.Any] | None = None
     # A message asked for by the sweep, because the handler did not ask.
-    _ahead: asyncio.Task[str | bytes] | None = None
+    _ahead: asyncio.Task[t.Any] | None = None
     _reason = ""
-    _messages = 0
-    _seen = 0
+    _is_quiet = False
     _quiet_since = 0.0
     _was_elsewhere = False
 
@@ -134,7 +145,7 @@ class WebSocket(Request):
         self.app = app
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
         self.max_message_size = app.config["WEBSOCKET_MAX_MESSAGE_SIZE"]
         self.idle_timeout = app.config["WEBSOCKET_IDLE_TIMEOUT"]
 
@@ -143,6 +154,17 @@ class WebSocket(Request):
         @lazy
         def scheme(self):
             return "wss" if self.environ["wsgi.url_scheme"] == "https" else "ws"
+
+    @property
+    def max_message_size(self) -> int | None:
+        """Most bytes of a message received; a larger one closes the connection with 1009. None for no limit."""
+        return self._limit
+
+    @max_message_size.setter
+    def max_message_size(self, limit: int | None) -> None:
+        self._limit = limit
+        # PERF: a character has at most four bytes, so that text below this need not be measured.
+        self._surely_fits = sys.maxsize if limit is None else limit // 4
 
     @property
     def requested_subprotocols(self) -> list[str]:
@@ -171,9 +193,7 @@ class WebSocket(Request):
         Raises:
             WebSocketDisconnect: The connection is closed.
         """
-        if threading.get_ident() == self._thread:
-            return self._receive()
-        return run_blocking(self._receive(), loop=self._loop)
+        return self._run(self._open_and_receive())
 
     def receive_json(self) -> t.Any:
         """Return the next message, parsed by the application's JSON provider.
@@ -193,9 +213,7 @@ class WebSocket(Request):
             TypeError: *data* is neither text nor bytes.
             WebSocketDisconnect: The connection is closed.
         """
-        if threading.get_ident() == self._thread:
-            return self._send(data)
-        return run_blocking(self._send(data), loop=self._loop)
+        return self._run(self._open_and_send(data))
 
     def send_json(self, value: t.Any) -> t.Any:
         """Send *value* as text made by the application's JSON provider."""
@@ -223,7 +241,7 @@ class WebSocket(Request):
 
     async def __anext__(self) -> str | bytes:
         try:
-            return await self._receive()
+            return await self.receive()  # type: ignore[no-any-return]
         except WebSocketDisconnect:
             raise StopAsyncIteration from None
 
@@ -237,7 +255,7 @@ class WebSocket(Request):
     # -- On the loop -------------------------------------------------------------------
 
     def _run(self, coroutine: t.Coroutine[t.Any, t.Any, t.Any]) -> t.Any:
-        if threading.get_ident() == self._thread:
+        if get_ident() == self._thread:
             return coroutine
         return run_blocking(coroutine, loop=self._loop)
 
@@ -255,6 +273,8 @@ class WebSocket(Request):
             await self._save_session(extra)
             await self._connection.accept(subprotocol, list(extra))
             self.accepted = True
+            self.receive = self._make_receive()  # type: ignore[method-assign]
+            self.send = self._make_send()  # type: ignore[assignment,method-assign]
             _sweep_of(self._loop).add(self)
         finally:
             self._accepting.set_result(None)
@@ -277,78 +297,120 @@ class WebSocket(Request):
         if self._connection.carries_headers:
             headers.extend([("Set-Cookie", cookie) for cookie in response.headers.getlist("Set-Cookie")])
 
-    async def _ensure_accepted(self) -> None:
+    async def _ensure_open(self) -> None:
+        self._require_open()
         if self._accepting is not None:
             # By another task of the handler.
             await self._accepting
-        else:
+        elif not self.accepted:
             await self._accept()
 
     def _require_open(self) -> None:
         if self.close_code is not None:
             raise WebSocketDisconnect(self.close_code, self._reason)
 
-    async def _receive(self) -> str | bytes:
-        if not self.accepted:
-            await self._ensure_accepted()
-        if self.close_code is not None:
-            self._require_open()
-        if self._receiver is not None:
-            raise RuntimeError(
-                f"receive() was called while another task waits in receive() (endpoint {self.endpoint!r}). Receive in"
-                " one task and hand the messages on, for instance through an asyncio.Queue."
-            )
-        self._receiver = asyncio.current_task()
-        try:
-            if self._ahead is None:
-                message = await self._connection.receive()
-            else:
-                message = await asyncio.shield(self._ahead)
-                self._ahead = None
-        except WebSocketDisconnect as e:
-            self._note_closed(e.code, e.reason)
-            raise
-        except asyncio.CancelledError:
-            if self._receiver is None:
-                # Cancelled by `_wake`: the receiver is to know that the connection is closed, not to end.
-                t.cast("asyncio.Task[t.Any]", asyncio.current_task()).uncancel()
+    async def _open_and_receive(self) -> str | bytes:
+        await self._ensure_open()
+        return await self.receive()  # type: ignore[no-any-return]
+
+    async def _open_and_send(self, data: str | bytes) -> None:
+        await self._ensure_open()
+        await self.send(data)
+
+    # PERF: while the connection is open, functions that have at hand what each message needs take the place of the two
+    # methods (1.2 µs -> 1.0 µs for a message received and sent).
+
+    def _make_receive(self) -> t.Callable[[], t.Any]:
+        loop, thread, connection = self._loop, self._thread, self._connection
+        receive_event, decode, gone = connection.receive, connection.decode, connection.gone
+
+        async def receive_message() -> str | bytes:
+            if self._receiver is not None:
+                raise RuntimeError(
+                    f"receive() was called while another task waits in receive() (endpoint {self.endpoint!r}). Receive"
+                    " in one task and hand the messages on, for instance through an asyncio.Queue."
+                )
+            if self.close_code is not None:
                 self._require_open()
-            raise
-        finally:
-            self._receiver = None
-        self._messages += 1
-        # PERF: a character has at most four bytes, so that short text need not be measured.
-        limit = self.max_message_size
-        if limit is not None and len(message) * 4 > limit and _size(message) > limit:
-            await self.shut(TOO_BIG, f"A message has more than {limit} bytes.")
+            self._receiver = current_task(loop)
+            try:
+                message = decode(await (receive_event() if self._ahead is None else self._take_ahead()))
+            except WebSocketDisconnect as e:
+                self._note_closed(e.code, e.reason)
+                raise
+            except asyncio.CancelledError:
+                if self._receiver is None:
+                    # Cancelled by `_wake`: the receiver is to know that the connection is closed, not to end.
+                    t.cast("asyncio.Task[t.Any]", current_task()).uncancel()
+                    self._require_open()
+                raise
+            except gone:
+                self._note_closed(ABNORMAL, "")
+                raise WebSocketDisconnect(ABNORMAL) from None
+            finally:
+                self._receiver = None
+            self._is_quiet = False
+            if len(message) > self._surely_fits:
+                await self._refuse_if_too_big(message)
+            return message
+
+        def receive() -> t.Any:
+            if get_ident() == thread:
+                return receive_message()
+            return run_blocking(receive_message(), loop=loop)
+
+        return receive
+
+    def _make_send(self) -> t.Callable[[str | bytes], t.Any]:
+        loop, thread, connection = self._loop, self._thread, self._connection
+        send_data, gone = connection.send, connection.gone
+
+        async def send_message(data: t.Any) -> None:
+            if self.close_code is not None:
+                self._require_open()
+            if type(data) is not str and type(data) is not bytes:
+                data = self._to_message(data)
+            try:
+                await send_data(data)
+            except gone:
+                self._note_closed(ABNORMAL, "")
+                raise WebSocketDisconnect(ABNORMAL) from None
+            self._is_quiet = False
+
+        def send(data: str | bytes) -> t.Any:
+            if get_ident() == thread:
+                return send_message(data)
+            return run_blocking(send_message(data), loop=loop)
+
+        return send
+
+    async def _refuse_if_too_big(self, message: str | bytes) -> None:
+        size = len(message.encode()) if isinstance(message, str) else len(message)
+        if self._limit is not None and size > self._limit:
+            await self.shut(TOO_BIG, f"A message has more than {self._limit} bytes.")
             self._require_open()
-        return message
+
+    async def _take_ahead(self) -> t.Any:
+        event = await asyncio.shield(t.cast("asyncio.Task[t.Any]", self._ahead))
+        self._ahead = None
+        return event
 
     async def _receive_json(self) -> t.Any:
-        message = await self._receive()
+        message = await self.receive()
         try:
             return self.app.json.loads(message)
         except ValueError as e:
             raise BadRequest("The message is not JSON.") from e
 
-    async def _send(self, data: str | bytes) -> None:
-        if not self.accepted:
-            await self._ensure_accepted()
-        if self.close_code is not None:
-            self._require_open()
-        if not isinstance(data, (str, bytes)):
-            if not isinstance(data, (bytearray, memoryview)):
-                raise TypeError(
-                    f"send() takes str or bytes, not {type(data).__name__} (endpoint {self.endpoint!r}); send_json()"
-                    " takes other values."
-                )
-            data = bytes(data)
-        try:
-            await self._connection.send(data)
-        except WebSocketDisconnect as e:
-            self._note_closed(e.code, e.reason)
-            raise
-        self._messages += 1
+    def _to_message(self, data: t.Any) -> str | bytes:
+        if isinstance(data, str):
+            return str(data)
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            return bytes(data)
+        raise TypeError(
+            f"send() takes str or bytes, not {type(data).__name__} (endpoint {self.endpoint!r}); send_json() takes"
+            " other values."
+        )
 
     # -- For the engine ----------------------------------------------------------------
 
@@ -359,7 +421,9 @@ class WebSocket(Request):
             allowed: Origins that may, such as ``https://example.com``; ``*`` for
                 any; None for those with the host and port of the connection.
         """
-        origin = self.headers.get("Origin")
+        get_header = self._get_header
+        # PERF: the environ, which `headers` is a view of, would be kept as long as the connection (2 KB).
+        origin = self.headers.get("Origin") if get_header is None else get_header("origin")
         if origin is None:
             return False
         if allowed is not None:
@@ -367,20 +431,24 @@ class WebSocket(Request):
         scheme, _, host = origin.lower().partition("://")
         return _with_port(host, scheme) != _with_port(self.host.lower(), self.scheme)
 
-    def handled_by(self, task: asyncio.Task[t.Any] | None) -> None:
-        """Say which task runs the handler, to be cancelled when the client has left."""
-        self._task = task
+    async def run_handler(self, handler: t.Coroutine[t.Any, t.Any, T]) -> T:
+        """Run an async handler, in a task of its own.
 
-    def handler_ended(self) -> None:
-        """Say that the handler has ended; from here on the task is not cancelled."""
-        task, self._task = self._task, None
-        if self._left and task is not None:
-            self._is_cancelled = task.uncancel() > 0
+        That is what is cancelled when the client has left. And the callers of the
+        handler need not be resumed for each message.
+        """
+        context = copy_context()
+        self._task = self._loop.create_task(handler, context=context)
+        try:
+            return t.cast(T, await self._task)
+        finally:
+            self._task = None
+            adopt(context)
 
     def has_left(self, exc: BaseException) -> bool:
         """Return whether *exc* only says that the client has left, or that this side has closed."""
         if isinstance(exc, asyncio.CancelledError):
-            return self._left and not self._is_cancelled
+            return self._left and not t.cast("asyncio.Task[t.Any]", current_task()).cancelling()
         if isinstance(exc, BaseExceptionGroup):
             # Of a task group in which one task receives and others send.
             return exc.split(WebSocketDisconnect)[1] is None
@@ -389,6 +457,9 @@ class WebSocket(Request):
     # -- The end -----------------------------------------------------------------------
 
     def _note_closed(self, code: int, reason: str) -> None:
+        if "send" in self.__dict__:
+            # They refer to this object. Over RSGI the connection ends when nothing refers to it any more.
+            del self.receive, self.send
         if self.close_code is None:
             self.close_code, self._reason = code, reason
 
@@ -402,10 +473,13 @@ class WebSocket(Request):
         if not self.accepted:
             await self._connection.refuse(403, [], b"")
             return
+        # Granian sends no close frame while a message is waited for.
+        self._wake()
+        await asyncio.sleep(0)
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._connection.close(code, reason)
-        except (WebSocketDisconnect, TimeoutError):
+        except (self._connection.gone, TimeoutError):
             # The client has left, or reads nothing any more.
             pass
 
@@ -426,11 +500,13 @@ class WebSocket(Request):
         task = self._loop.create_task(self._send_close(code, reason), context=Context())
         _closing.add(task)
         task.add_done_callback(_closing.discard)
-        self._wake()
 
     def _wake(self) -> None:
+        """End all waiting for messages; who waits in ``receive`` learns that the connection is closed."""
         receiver, self._receiver = self._receiver, None
-        if receiver is not None:
+        if self._ahead is not None:
+            self._ahead.cancel()
+        if receiver is not None and receiver is not current_task():
             receiver.cancel()
 
     def _leave(self) -> None:
@@ -449,8 +525,8 @@ class WebSocket(Request):
         """See whether the client is there, and whether anything was said of late; called by the sweep."""
         timeout = self.idle_timeout
         if timeout is not None:
-            if self._messages != self._seen or not self._quiet_since:
-                self._seen = self._messages
+            if not self._is_quiet:
+                self._is_quiet = True
                 self._quiet_since = now
             elif now - self._quiet_since >= timeout:
                 self.end(GOING_AWAY, f"Nothing was said for {timeout} seconds.")
@@ -461,15 +537,26 @@ class WebSocket(Request):
             elif self._ahead is None:
                 # Only who receives learns that the client has left. One message is held for the handler, no more, so
                 # that a busy handler still slows the client.
-                self._ahead = self._loop.create_task(self._connection.receive())
+                self._ahead = self._loop.create_task(_wait_for(self._connection.receive()))
                 self._ahead.add_done_callback(self._came_ahead)
         self._was_elsewhere = elsewhere
 
-    def _came_ahead(self, ahead: asyncio.Task[str | bytes]) -> None:
-        error = None if ahead.cancelled() else ahead.exception()
-        if isinstance(error, WebSocketDisconnect) and self._receiver is None:
-            self._note_closed(error.code, error.reason)
-            self._leave()
+    def _came_ahead(self, ahead: asyncio.Task[t.Any]) -> None:
+        if ahead.cancelled() or self._receiver is not None:
+            return
+        try:
+            self._connection.decode(ahead.result())
+        except WebSocketDisconnect as e:
+            self._note_closed(e.code, e.reason)
+        except self._connection.gone:
+            self._note_closed(ABNORMAL, "")
+        else:
+            return
+        self._leave()
+
+
+async def _wait_for(awaitable: t.Awaitable[t.Any]) -> t.Any:
+    return await awaitable
 
 
 _PORTS = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
@@ -477,10 +564,6 @@ _PORTS = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
 
 def _with_port(host: str, scheme: str) -> str:
     return host if host.rpartition(":")[2].isdecimal() else f"{host}:{_PORTS.get(scheme, '')}"
-
-
-def _size(message: str | bytes) -> int:
-    return len(message.encode()) if isinstance(message, str) else len(message)
 
 
 _closing: set[asyncio.Task[None]] = set()

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import BadRequest, ClientDisconnected
 
-from ..http.websocket import ABNORMAL, NO_STATUS, NORMAL, WebSocket, WebSocketDisconnect
+from ..http.websocket import NO_STATUS, NORMAL, WebSocket, WebSocketDisconnect
 from . import lifespan, loop
 
 if t.TYPE_CHECKING:
@@ -85,17 +85,23 @@ async def _http(
             _Chunks(receive) if has_body else None,
             int(length) if length is not None and length.isdigit() else None,
         )
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    (name.lower().encode("latin1"), value.encode("latin1")) for name, value in response_headers
-                ],
-            }
-        )
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": status,
+                    "headers": [
+                        (name.lower().encode("latin1"), value.encode("latin1")) for name, value in response_headers
+                    ],
+                }
+            )
+            if type(body) is list:
+                await send({"type": "http.response.body", "body": body[0] if len(body) == 1 else b"".join(body)})
+        except BaseException:
+            # The client has left (ASGI 2.4), or the server gives up.
+            await loop.close_body(body, close, context)
+            raise
         if type(body) is list:
-            await send({"type": "http.response.body", "body": body[0] if len(body) == 1 else b"".join(body)})
             if close is not None:
                 await loop.run_close(close, context)
         elif await loop.stream(request, body, close, context, functools.partial(_send, send)):
@@ -118,33 +124,29 @@ class _Connection:
 
     carries_headers = True
 
+    # ASGI 2.4: what send() raises when the client has left.
+    gone: type[Exception] = OSError
+
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
-        self._receive = receive
         self._send = send
+        self.receive = receive
 
     async def accept(self, subprotocol: str | None, headers: list[tuple[str, str]]) -> None:
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": _encoded(headers)})
 
-    async def receive(self) -> str | bytes:
-        event = await self._receive()
+    @staticmethod
+    def decode(event: t.Any) -> str | bytes:
         if event["type"] != "websocket.receive":
-            raise WebSocketDisconnect(event.get("code") or NO_STATUS, event.get("reason") or "")
+            raise WebSocketDisconnect(int(event.get("code") or NO_STATUS), event.get("reason") or "")
         text = event.get("text")
-        return t.cast("str | bytes", event["bytes"] if text is None else text)
+        return t.cast("str | bytes", event["bytes"]) if text is None else t.cast(str, text)
 
-    async def send(self, data: str | bytes) -> None:
-        try:
-            await self._send({"type": "websocket.send", "text" if type(data) is str else "bytes": data})
-        except OSError:
-            # ASGI 2.4: the client has left.
-            raise WebSocketDisconnect(ABNORMAL) from None
+    def send(self, data: str | bytes) -> t.Awaitable[None]:
+        return self._send({"type": "websocket.send", "text" if type(data) is str else "bytes": data})
 
     async def close(self, code: int, reason: str) -> None:
-        try:
-            await self._send({"type": "websocket.close", "code": code, "reason": reason})
-        except OSError:
-            raise WebSocketDisconnect(ABNORMAL) from None
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     async def refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         if (status == 403 and not body) or "websocket.http.response" not in (self._scope.get("extensions") or ()):

@@ -126,8 +126,8 @@ async def _answer_in_time(
     if task.done():
         return task.result()
     request = copy.copy(ctx.request)
-    # The body and the files are the thread's.
-    request._input, request.form_is_parsed = None, False
+    # The body, the files and the background tasks are the thread's.
+    request._input, request.form_is_parsed, request.background = None, False, None
     late = RequestContext(app, request=request)
     late.bind()
     return await engine.handle(app, late, plan, False, _write, None, engine.Overdue(seconds))
@@ -220,9 +220,14 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
         connection: Sends and receives.
     """
     websocket.connect(app, connection)
+    failure: Exception | None = None
+    if engine.profile_of(app).starts_first:
+        try:
+            await app.lifecycle.ensure_started()
+        except StartupError as e:
+            failure = e
     profile = engine.profile_of(app)
     ctx = RequestContext(app, request=websocket)
-    failure: Exception | None = None
     ctx.bind()
     if not profile.session_can_wait:
         try:
@@ -232,17 +237,22 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
     plan, failed = engine.begin(app, ctx, profile, host, plain=False, entered=True)
     failure = failure or failed
     on_loop = plan.on_loop
-    if not on_loop and not long_lived_threads().reserve():
+    lifecycle = app.lifecycle
+    if lifecycle.draining:
+        websocket.routing_exception = ServiceUnavailable("The server is stopping.", retry_after=1)
+        on_loop = True
+    elif not on_loop and not long_lived_threads().reserve():
         websocket.routing_exception = ServiceUnavailable(NO_THREAD_LEFT, retry_after=10)
         on_loop = True
+    lifecycle.long_lived.add(websocket)
     try:
         if on_loop:
-            websocket.handled_by(asyncio.current_task())
             response = await engine.converse(app, ctx, plan, False, failure)
         else:
             context = ctx.unbind_copy()
             response = await long_lived_threads().run(context, step, engine.converse(app, ctx, plan, True, failure))
     finally:
+        lifecycle.long_lived.discard(websocket)
         websocket.release()
     if response is None:
         await websocket.shut()
@@ -435,6 +445,9 @@ async def stream(
     Returns:
         Whether the body came to its end; else the client left.
     """
+    if context is None:
+        # One for all pieces: what the generator sets before one it finds again before the next.
+        context = copy_context()
     sending = _EventSending(send, body) if isinstance(body, EventStream) else _Sending(send)
     watch = departure.watch(request)
     watch.add_done_callback(sending.client_left)
@@ -450,9 +463,7 @@ async def stream(
         pass
     finally:
         await sending.settle()
-        if hasattr(body, "aclose"):
-            await body.aclose()
-        await run_close(close, context)
+        await close_body(body, close, context)
     return not sending.left
 
 
@@ -603,7 +614,9 @@ def _next_or_none(iterator: t.Iterator[bytes]) -> bytes | None:
 
 async def in_thread(context: Context | None, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
     """Run a sync part of making a body; not left behind when cancelled."""
-    future = asyncio.ensure_future(run_in_context(context or copy_context(), func, *args))
+    # Not "or": a context without variables is false.
+    context = copy_context() if context is None else context
+    future = asyncio.ensure_future(run_in_context(context, func, *args))
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -611,6 +624,15 @@ async def in_thread(context: Context | None, func: t.Callable[..., t.Any], *args
         if not future.done():
             await asyncio.wait([future])
         raise
+
+
+async def close_body(body: t.Any, close: t.Callable[[], t.Any] | None, context: Context | None) -> None:
+    """Close a body that is not made to its end, or that was, and run *close*."""
+    try:
+        if hasattr(body, "aclose"):
+            await body.aclose()
+    finally:
+        await run_close(close, context)
 
 
 async def run_close(close: t.Callable[[], t.Any] | None, context: Context | None) -> None:

@@ -9,7 +9,7 @@ import typing as t
 
 from werkzeug.exceptions import BadRequest, ClientDisconnected
 
-from ..http.websocket import ABNORMAL, NO_STATUS, WebSocket, WebSocketDisconnect
+from ..http.websocket import NO_STATUS, WebSocket, WebSocketDisconnect
 from ..lifecycle import ShutdownError, StartupError
 from . import loop
 from .asgi import add_headers, add_wsgi_keys
@@ -109,12 +109,14 @@ class _Connection:
     """
 
     carries_headers = False
+    # The server's way to say that the connection is lost.
+    gone: type[Exception] = RuntimeError
+    receive: t.Callable[[], t.Awaitable[t.Any]]
 
     def __init__(self, protocol: t.Any) -> None:
         self._protocol = protocol
         self._transport: t.Any = None
-        # The server refuses a message while another is being sent.
-        self._sending = asyncio.Lock()
+        self._is_accepted = False
 
     async def accept(self, subprotocol: str | None, headers: list[tuple[str, str]]) -> None:
         if subprotocol is not None or headers:
@@ -123,31 +125,31 @@ class _Connection:
                 f"RSGI cannot pass {what} to the client of a WebSocket. Serve the application over ASGI: 'carboy serve"
                 " --interface asgi', uvicorn, hypercorn."
             )
+        if self._is_accepted:
+            # The server's process would end at a second call.
+            raise RuntimeError("The server could not accept the WebSocket.")
+        self._is_accepted = True
         self._transport = await self._protocol.accept()
+        self.receive = self._transport.receive
 
-    async def receive(self) -> str | bytes:
-        try:
-            message = await self._transport.receive()
-        except RuntimeError:
-            # The server's way to say that the connection is gone.
-            raise WebSocketDisconnect(ABNORMAL) from None
-        if message.kind == 0:
+    @staticmethod
+    def decode(event: t.Any) -> str | bytes:
+        if event.kind == 0:
             # The server does not tell the code that came.
             raise WebSocketDisconnect(NO_STATUS)
-        return t.cast("str | bytes", message.data)
+        return t.cast("str | bytes", event.data)
 
-    async def send(self, data: str | bytes) -> None:
-        async with self._sending:
-            try:
-                await (self._transport.send_str(data) if type(data) is str else self._transport.send_bytes(data))
-            except RuntimeError:
-                raise WebSocketDisconnect(ABNORMAL) from None
+    def send(self, data: str | bytes) -> t.Awaitable[None]:
+        transport = self._transport
+        return t.cast(
+            "t.Awaitable[None]", transport.send_str(data) if type(data) is str else transport.send_bytes(data)
+        )
 
     async def close(self, code: int, reason: str) -> None:
-        async with self._sending:
-            self._protocol.close(code)
-            # The server closes when the last reference to its transport is gone.
-            self._transport = None
+        self._protocol.close()
+        # The server closes when the last reference to its transport is gone.
+        self._transport = None
+        del self.receive
 
     async def refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self._protocol.close(status)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager
 from copy import copy
 from functools import cache
 from types import TracebackType
@@ -19,8 +19,21 @@ from werkzeug.wsgi import get_current_url
 
 from ..context import _cv_app, _cv_request
 from ..signals import appcontext_pushed
+from .connections import (
+    TIMEOUT,
+    ASGILifespan,
+    AsyncEventStream,
+    AsyncWebSocketConnection,
+    EventStream,
+    Lifespan,
+    RSGILifespan,
+    WebSocketConnection,
+    WSGILifespan,
+    during,
+)
+from .exchange import HeaderList, run, status_line
 from .lint import lint_asgi, lint_rsgi, lint_wsgi
-from .protocols import asgi_as_wsgi, rsgi_as_wsgi
+from .protocols import ASGIServer, RSGIServer, Server, WSGIServer, asgi_as_wsgi, rsgi_as_wsgi
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -29,6 +42,9 @@ if t.TYPE_CHECKING:
     from ..sessions import SessionMixin
 
 Protocol = t.Literal["wsgi", "asgi", "rsgi"]
+
+LIFESPAN_TIMEOUT = 15.0
+"""Seconds that the start and the end of an application may take: more than background tasks have at its end."""
 
 
 class EnvironBuilder(werkzeug.test.EnvironBuilder):
@@ -199,6 +215,149 @@ class FlaskClient(Client):
             environ["werkzeug.debug.preserve_context"] = self._new_contexts.append
         return environ
 
+    def websocket(
+        self,
+        *args: t.Any,
+        subprotocols: Iterable[str] = (),
+        timeout: float = TIMEOUT,
+        http_response: bool = True,
+        **kwargs: t.Any,
+    ) -> WebSocketConnection:
+        """Return a WebSocket, which ``with`` opens and closes.
+
+        No ``Origin`` header is sent, as by a client that is not a browser, unless it is among *headers*. Over WSGI,
+        every application refuses.
+
+        Example::
+
+            with client.websocket("/echo") as ws:
+                ws.send("hello")
+                assert ws.receive() == "hello"
+
+        Args:
+            *args: As for :meth:`open`; the scheme may also be ``ws`` or ``wss``.
+            subprotocols: Those that the client offers, the one it prefers first.
+            timeout: Seconds that each wait may take, at most.
+            http_response: Whether the server can refuse with any HTTP response (ASGI's extension
+                ``websocket.http.response``), as most can, or only with 403.
+            **kwargs: As *args*.
+
+        Raises:
+            WebSocketRefused: On entering, when the application answers with an HTTP response.
+        """
+        return WebSocketConnection(self._websocket(args, kwargs, subprotocols, timeout, http_response))
+
+    def events(self, *args: t.Any, last_event_id: str = "", timeout: float = TIMEOUT, **kwargs: t.Any) -> EventStream:
+        """Return a stream of server-sent events, which ``with`` opens and leaves.
+
+        Example::
+
+            with client.events("/news") as events:
+                assert next(events).data == "first"
+
+        Args:
+            *args: As for :meth:`open`.
+            last_event_id: What a client sends that reconnects.
+            timeout: Seconds that each wait may take, at most.
+            **kwargs: As *args*.
+
+        Raises:
+            EventStreamRefused: On entering, when the response is not 200 with an event stream.
+        """
+        return EventStream(self._events(args, kwargs, last_event_id, timeout))
+
+    @contextmanager
+    def lifespan(self, timeout: float = LIFESPAN_TIMEOUT) -> Iterator[None]:
+        """Start the application as a server does, run the block, shut the application down.
+
+        Args:
+            timeout: Seconds that the start may take, and the end.
+
+        Raises:
+            StartupError: A serving hook failed at the start; over ASGI, which passes on no more, with the message only.
+            ShutdownError: Serving hooks failed at the end.
+        """
+        manager = self._lifespan(timeout)
+        run(manager.__aenter__())
+        try:
+            yield
+        except BaseException as e:
+            run(manager.__aexit__(type(e), e, e.__traceback__))
+            raise
+        run(manager.__aexit__(None, None, None))
+
+    def _websocket(
+        self,
+        args: tuple[t.Any, ...],
+        kwargs: dict[str, t.Any],
+        subprotocols: Iterable[str],
+        timeout: float,
+        http_response: bool,
+    ) -> AsyncWebSocketConnection:
+        offered = [subprotocols] if isinstance(subprotocols, str) else list(subprotocols)
+        if args and isinstance(args[0], str):
+            args = (_as_http(args[0]), *args[1:])
+        for name in ("path", "base_url", "url_scheme"):
+            if isinstance(kwargs.get(name), str):
+                kwargs[name] = _as_http(kwargs[name])
+        request = self._as_long_request(args, kwargs)
+        environ = request.environ
+        environ["HTTP_CONNECTION"] = "Upgrade"
+        environ["HTTP_UPGRADE"] = "websocket"
+        environ["HTTP_SEC_WEBSOCKET_VERSION"] = "13"
+        # PERF: any will do: the example of RFC 6455 1.3.
+        environ["HTTP_SEC_WEBSOCKET_KEY"] = "dGhlIHNhbXBsZSBub25jZQ=="
+        if offered:
+            environ["HTTP_SEC_WEBSOCKET_PROTOCOL"] = ", ".join(offered)
+        return AsyncWebSocketConnection(
+            self._server(), request, self._respond, self.application.json, offered, timeout, http_response
+        )
+
+    def _events(
+        self, args: tuple[t.Any, ...], kwargs: dict[str, t.Any], last_event_id: str, timeout: float
+    ) -> AsyncEventStream:
+        request = self._as_long_request(args, kwargs)
+        request.environ.setdefault("HTTP_ACCEPT", "text/event-stream")
+        request.environ.setdefault("HTTP_CACHE_CONTROL", "no-store")
+        if last_event_id:
+            request.environ["HTTP_LAST_EVENT_ID"] = last_event_id.encode().decode("latin-1")
+        return AsyncEventStream(self._server(), request, self._respond, last_event_id, timeout)
+
+    def _as_long_request(self, args: tuple[t.Any, ...], kwargs: dict[str, t.Any]) -> Request:
+        request = self._as_request(args, kwargs)
+        # Its context is not one to look at after it, in a block of the client's.
+        request.environ.pop("werkzeug.debug.preserve_context", None)
+        self._add_cookies_to_wsgi(request.environ)
+        return request
+
+    def _lifespan(self, timeout: float) -> AbstractAsyncContextManager[None]:
+        app = self.application
+        lifespan: Lifespan
+        if self.protocol == "asgi":
+            lifespan = ASGILifespan(lint_asgi(app) if self.lint else app)
+        else:
+            lifespan = RSGILifespan(app) if self.protocol == "rsgi" else WSGILifespan(app)
+        return during(lifespan, timeout)
+
+    def _server(self) -> Server:
+        app = self.application
+        if self.protocol == "asgi":
+            return ASGIServer(lint_asgi(app) if self.lint else app)
+        if self.protocol == "rsgi":
+            return RSGIServer(lint_rsgi(app.__rsgi__) if self.lint else app.__rsgi__)
+        return WSGIServer(lint_wsgi(app) if self.lint else app)
+
+    def _respond(self, status: int, headers: HeaderList, body: bytes, request: Request) -> TestResponse:
+        """Keep the cookies of a response and make an object of it."""
+        response = self.response_wrapper([body], status_line(status), Headers(headers), request=request)
+        response.json_module = self.application.json  # type: ignore[assignment]
+        self._keep_cookies(request.environ, response.headers)
+        return response
+
+    def _keep_cookies(self, environ: WSGIEnvironment, headers: Headers) -> None:
+        url = urlsplit(get_current_url(environ))
+        self._update_cookies_from_response(url.hostname or "localhost", url.path, headers.getlist("Set-Cookie"))
+
     def run_wsgi_app(self, environ: WSGIEnvironment, buffered: bool = False) -> tuple[Iterable[bytes], str, Headers]:
         """Make one request, cookies included, over the client's protocol."""
         self._add_cookies_to_wsgi(environ)
@@ -215,8 +374,7 @@ class FlaskClient(Client):
             result = [b"".join(body)], *result[1:]
             if hasattr(body, "close"):
                 body.close()
-        url = urlsplit(get_current_url(environ))
-        self._update_cookies_from_response(url.hostname or "localhost", url.path, result[2].getlist("Set-Cookie"))
+        self._keep_cookies(environ, result[2])
         return result
 
     def _keep_context(self, app: Carboy) -> None:
@@ -244,3 +402,9 @@ class FlaskClient(Client):
     ) -> None:
         self.preserve_context = False
         self._context_stack.close()
+
+
+def _as_http(url: str) -> str:
+    """Return the URL, or its scheme, with which the handshake of a WebSocket begins (RFC 6455 4.1)."""
+    scheme, separator, rest = url.partition("://")
+    return {"ws": "http", "wss": "https"}.get(scheme, scheme) + separator + rest

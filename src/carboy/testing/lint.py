@@ -2,8 +2,9 @@
 
 Each lint wraps an application and changes nothing; it watches what the application does and raises
 :class:`ConformanceError` at the first rule broken. An application that swallows the error gets it again when its call
-ends. The rules are those of PEP 3333 (through :mod:`wsgiref.validate`), of the ASGI HTTP and lifespan specifications
-(version 3.0, HTTP 2.5), of the RSGI specification (1.6) and, for all three, of RFC 9110.
+ends. The rules are those of PEP 3333 (through :mod:`wsgiref.validate`), of the ASGI HTTP, WebSocket and lifespan
+specifications (version 3.0, HTTP and WebSocket 2.5), of the RSGI specification (1.6) and, for all three, of RFC 9110
+and RFC 6455.
 """
 
 from __future__ import annotations
@@ -173,14 +174,14 @@ class _WSGIBody:
 def lint_asgi(app: ASGIApplication) -> ASGIApplication:
     """Wrap an ASGI application so that breaking the specification raises.
 
-    Checks HTTP and lifespan connections; others pass unwatched.
+    Checks HTTP, WebSocket and lifespan connections; others pass unwatched.
 
     Raises:
         ConformanceError: By the wrapped application.
     """
 
     async def checked(scope: Event, receive: Receive, send: Send) -> None:
-        watch = {"http": _ASGIHttp, "lifespan": _ASGILifespan}.get(scope["type"])
+        watch = {"http": _ASGIHttp, "websocket": _ASGIWebSocket, "lifespan": _ASGILifespan}.get(scope["type"])
         if watch is None:
             await app(scope, receive, send)
         else:
@@ -190,6 +191,9 @@ def lint_asgi(app: ASGIApplication) -> ASGIApplication:
 
 
 class _ASGIConnection(_Watch):
+    # Whether it matters in which order two events arrive of which neither was awaited first.
+    ordered = True
+
     def __init__(self, scope: Event, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.wrapped_receive = receive
@@ -219,7 +223,8 @@ class _ASGIConnection(_Watch):
 
     async def send(self, event: Event) -> None:
         self.require(not self.returned, "send() is called after the application has returned")
-        self.require(not self.sending, "send() is called while another send() waits: their order is undefined")
+        is_free = not (self.sending and self.ordered)
+        self.require(is_free, "send() is called while another send() waits: their order is undefined")
         self.require(isinstance(event, dict), f"an event is a dict, not {type(event).__name__}")
         self.require(isinstance(event.get("type"), str), f"an event without a type: {event!r}")
         self.before_send(event)
@@ -269,14 +274,7 @@ class _ASGIHttp(_ASGIConnection):
         status = event.get("status")
         self.require(self.content is None, "http.response.start is sent twice")
         self.require(type(status) is int, f"the status is {status!r}, not an int")
-        headers: list[tuple[str, str]] = []
-        for header in event.get("headers", ()):
-            name, value = header
-            self.require(type(name) is bytes and type(value) is bytes, f"the header {header!r} is not a pair of bytes")
-            self.require(name == name.lower(), f"the header name {name!r} is not in lower case")
-            headers.append((name.decode("latin-1"), value.decode("latin-1")))
-        _check_headers(self, headers)
-        self.content = _Content(self, self.scope["method"], t.cast(int, status), headers)
+        self.content = _Content(self, self.scope.get("method", "GET"), t.cast(int, status), _asgi_headers(self, event))
 
     def body(self, event: Event) -> None:
         data, more = event.get("body", b""), event.get("more_body", False)
@@ -309,6 +307,108 @@ class _ASGIHttp(_ASGIConnection):
             self.fail("the application returned before its response had ended")
 
 
+def _asgi_headers(watch: _Watch, event: Event) -> list[tuple[str, str]]:
+    headers: list[tuple[str, str]] = []
+    for header in event.get("headers") or ():
+        name, value = header
+        watch.require(type(name) is bytes and type(value) is bytes, f"the header {header!r} is not a pair of bytes")
+        watch.require(name == name.lower(), f"the header name {name!r} is not in lower case")
+        headers.append((name.decode("latin-1"), value.decode("latin-1")))
+    _check_headers(watch, headers)
+    return headers
+
+
+class _ASGIWebSocket(_ASGIConnection):
+    ordered = False
+    connected = accepted = closed = disconnected = refused = False
+    refusal: _Content | None = None
+
+    def before_receive(self) -> None:
+        self.require(not self.disconnected, "receive() is called after it has given websocket.disconnect")
+
+    def received(self, kind: str) -> None:
+        self.connected = True
+        self.disconnected = kind == "websocket.disconnect"
+
+    def client_left(self) -> None:
+        self.refused = True
+
+    def before_send(self, event: Event) -> None:
+        kind = event["type"]
+        self.require(self.connected, f"{kind} is sent before websocket.connect was received")
+        self.require(not self.closed, f"{kind} is sent after the WebSocket was closed or refused")
+        self.require(not self.refused, f"{kind} is sent after send() has said that the client left")
+        if self.accepted:
+            after = {"websocket.send": self.message, "websocket.close": self.close}
+            after.get(kind, self.misplaced)(event)
+        else:
+            before = {"websocket.accept": self.accept, "websocket.close": self.close}
+            if "websocket.http.response" in (self.scope.get("extensions") or {}):
+                before["websocket.http.response.start"] = self.refuse
+                before["websocket.http.response.body"] = self.refuse_with
+            before.get(kind, self.misplaced)(event)
+
+    def misplaced(self, event: Event) -> None:
+        state = "accepted" if self.accepted else "not accepted yet"
+        self.fail(f"{event['type']!r} is no event for a WebSocket that is {state}")
+
+    def accept(self, event: Event) -> None:
+        self.require(self.refusal is None, "websocket.accept is sent after the response that refuses has begun")
+        _check_subprotocol(self, event.get("subprotocol"), self.scope.get("subprotocols") or ())
+        for name, _ in _asgi_headers(self, event):
+            self.require(name != "sec-websocket-protocol", "sec-websocket-protocol is a header: use 'subprotocol'")
+        self.accepted = True
+
+    def message(self, event: Event) -> None:
+        text, data = event.get("text"), event.get("bytes")
+        self.require((text is None) != (data is None), "websocket.send has not exactly one of 'text' and 'bytes'")
+        self.require(text is None or type(text) is str, f"the text is {type(text).__name__}, not str")
+        self.require(data is None or type(data) is bytes, f"the bytes are {type(data).__name__}")
+
+    def close(self, event: Event) -> None:
+        self.require(self.refusal is None, "websocket.close is sent after the response that refuses has begun")
+        _check_close(self, event.get("code", 1000), event.get("reason"))
+        self.closed = True
+
+    def refuse(self, event: Event) -> None:
+        self.require(self.refusal is None, "websocket.http.response.start is sent twice")
+        status = event.get("status")
+        self.require(type(status) is int, f"the status is {status!r}, not an int")
+        self.refusal = _Content(self, "GET", t.cast(int, status), _asgi_headers(self, event))
+
+    def refuse_with(self, event: Event) -> None:
+        if self.refusal is None:
+            self.fail("websocket.http.response.body is sent before websocket.http.response.start")
+        data = event.get("body", b"")
+        self.require(type(data) is bytes, f"the body is {type(data).__name__}, not bytes")
+        self.refusal.add(len(data))
+        if not event.get("more_body", False):
+            self.refusal.end()
+            self.closed = True
+
+    def check_end(self) -> None:
+        if not (self.accepted or self.closed or self.disconnected or self.refused):
+            self.fail("the application returned before it had accepted, closed or refused the WebSocket")
+
+
+def _check_subprotocol(watch: _Watch, subprotocol: object, offered: Iterable[str]) -> None:
+    if subprotocol is not None:
+        is_offered = subprotocol in list(offered)
+        watch.require(is_offered, f"the subprotocol {subprotocol!r} is not among those offered (RFC 6455 4.2.2)")
+
+
+def _check_close(watch: _Watch, code: object, reason: object) -> None:
+    if type(code) is not int:
+        watch.fail(f"the close code is {code!r}, not an int")
+    may_be_sent = 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+    watch.require(may_be_sent, f"{code} is no close code that may be sent (RFC 6455 7.4)")
+    if reason is not None:
+        if type(reason) is not str:
+            watch.fail(f"the reason is {type(reason).__name__}, not str")
+        size = len(reason.encode())
+        watch.require(size <= 123, f"the reason has {size} bytes; a close frame has room for 123 (RFC 6455 5.5)")
+
+
 class _ASGILifespan(_ASGIConnection):
     # What may be sent after which event was received.
     answers: t.ClassVar = {
@@ -333,7 +433,7 @@ class _ASGILifespan(_ASGIConnection):
 def lint_rsgi(app: RSGIApplication) -> RSGIApplication:
     """Wrap an RSGI application so that breaking the specification raises.
 
-    Checks HTTP connections; others pass unwatched.
+    Checks HTTP and WebSocket connections; others pass unwatched.
 
     Args:
         app: A callable ``(scope, protocol)``, as ``__rsgi__`` of an application object is.
@@ -343,10 +443,12 @@ def lint_rsgi(app: RSGIApplication) -> RSGIApplication:
     """
 
     async def checked(scope: t.Any, protocol: t.Any) -> None:
-        if scope.proto != "http":
-            await app(scope, protocol)
-        else:
+        if scope.proto == "http":
             await _RSGIHttp(scope, protocol).run(app)
+        elif scope.proto == "ws":
+            await _RSGIWebSocket(scope, protocol).run(app)
+        else:
+            await app(scope, protocol)
 
     return checked
 
@@ -476,3 +578,86 @@ class _RSGITransport:
             raise
         finally:
             self.sending = False
+
+
+class _RSGIWebSocket(_Watch):
+    """An RSGI WebSocket protocol object that passes to *protocol* what is allowed."""
+
+    def __init__(self, scope: t.Any, protocol: t.Any) -> None:
+        self.scope = scope
+        self.protocol = protocol
+        self.accepted = self.closed = self.returned = False
+
+    async def run(self, app: RSGIApplication) -> None:
+        try:
+            await app(self.scope, self)
+            self.require(self.accepted or self.closed, "the application returned without accept() or close()")
+        finally:
+            self.returned = True
+            if self.violation is not None:
+                raise self.violation
+
+    async def accept(self) -> _RSGISocket:
+        self.require(not self.returned, "accept() is called after the application has returned")
+        # Granian 2.8 ends the process.
+        self.require(not self.accepted, "accept() is called twice")
+        self.require(not self.closed, "accept() is called after close()")
+        self.accepted = True
+        return _RSGISocket(self, await self.protocol.accept())
+
+    def close(self, status: int | None = None) -> None:
+        self.require(not self.returned, "close() is called after the application has returned")
+        if status is not None:
+            if type(status) is not int:
+                self.fail(f"the status is {status!r}, not an int")
+            if self.accepted:
+                _check_close(self, status, None)
+            else:
+                # Granian 2.8 ends the process where it is no status at all.
+                self.require(300 <= status <= 599, f"{status} is no HTTP status that refuses a WebSocket")
+        self.closed = True
+        self.protocol.close(status)
+
+
+class _RSGISocket:
+    def __init__(self, websocket: _RSGIWebSocket, transport: t.Any) -> None:
+        self.websocket = websocket
+        self.transport = transport
+        self.receiving = self.ended = self.lost = False
+
+    def require_running(self, call: str) -> None:
+        self.websocket.require(not self.websocket.returned, f"{call} is called after the application has returned")
+
+    async def receive(self) -> t.Any:
+        require = self.websocket.require
+        self.require_running("receive()")
+        require(not self.receiving, "receive() is called while another receive() waits")
+        require(not self.ended, "receive() is called after it has said that the WebSocket is closed")
+        self.receiving = True
+        try:
+            message = await self.transport.receive()
+        except RuntimeError:
+            self.ended = self.lost = True
+            raise
+        finally:
+            self.receiving = False
+        self.ended = message.kind == 0
+        return message
+
+    async def send_bytes(self, data: bytes) -> None:
+        self.websocket.require(type(data) is bytes, f"send_bytes is given {type(data).__name__}, not bytes")
+        await self.send(self.transport.send_bytes, data)
+
+    async def send_str(self, data: str) -> None:
+        self.websocket.require(type(data) is str, f"send_str is given {type(data).__name__}, not str")
+        await self.send(self.transport.send_str, data)
+
+    async def send(self, function: Callable[[t.Any], Awaitable[None]], data: object) -> None:
+        self.require_running("send")
+        self.websocket.require(not self.websocket.closed, "a message is sent after close()")
+        self.websocket.require(not self.lost, "a message is sent after the server has said that the client left")
+        try:
+            await function(data)
+        except RuntimeError:
+            self.lost = True
+            raise

@@ -1,40 +1,65 @@
-"""Bridges by which a WSGI test client drives an application over ASGI or RSGI.
+"""Twins of servers: what an application is given over WSGI, ASGI and RSGI, without a socket.
 
-A bridge is a WSGI callable. It turns the environ into what a server of the other protocol would pass, runs the
-application on an event loop in a thread of its own, and gives back status, headers and an iterable of the body. What
-servers do on their own account is done here too: the body is announced and counted, a client that closes the
-response early has left, and a body that nobody reads is held back once :data:`WINDOW` bytes are waiting.
+A server turns an environ, in which a test client says what it asks for, into what a server of its protocol would pass,
+and runs the application on an event loop, in a context of its own. What servers do on their own account is done here
+too: the body is announced and counted, a client that closes the response early has left, and a body that nobody reads
+is held back once :data:`WINDOW` bytes are waiting.
+
+As a WebSocket server the ASGI twin does what uvicorn 0.54 does, with the events of specification 2.5: the
+application's own close is the code of its ``websocket.disconnect``, a client that vanished gives 1005, ``send`` to a
+client that left raises ``OSError``, and an application that returns without closing drops the connection (1006).
+
+The RSGI twin does what granian 2.8.7 does, found by experiment:
+
+- ``accept()`` takes no arguments: neither a subprotocol nor headers can be sent. Called twice it ends the process.
+- ``close(status)`` before that answers with this status, without headers or content; without a status it is 403, as it
+  is when the application returns or raises. A status outside 100 to 999 ends the process.
+- ``close()`` afterwards sends a close frame without code or reason, whatever it is given, so that the client sees 1005;
+  so does returning. It may be called again. A ``receive()`` that waits is not woken.
+- A message has ``kind`` 0 (close), 1 (bytes) or 2 (str), a plain int, and ``data`` except for the first.
+- ``receive()`` raises ``RSGIProtocolClosed`` after the client's close was received or when it vanished, and
+  ``RSGIProtocolError`` while another waits. After one's own close it goes on giving messages up to the client's answer.
+- ``send_bytes()`` and ``send_str()`` wait for a slow client. They raise ``RSGIProtocolError`` after one's own close,
+  ``RSGIProtocolClosed`` when the client has vanished or its close was received.
 """
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import os
-import queue
 import threading
 import typing as t
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextvars import Context
-from functools import cache
-from http import HTTPStatus
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from functools import partial
 from urllib.parse import quote
 
+from werkzeug.test import run_wsgi_app
+
+from .exchange import ABNORMAL, NO_STATUS, BlockingBody, ClientLeft, Closed, Dialogue, Exchange, HeaderList, T
+from .exchange import WINDOW as WINDOW
+from .exchange import event_loop as event_loop
 from .lint import ASGIApplication, Event, RSGIApplication
 
 if t.TYPE_CHECKING:
     import asyncio
-    import concurrent.futures
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-CHUNK = 65536
-"""Bytes of the request body given to the application at a time."""
 
-WINDOW = 65536
-"""Bytes of the response that may wait for the client before ``send`` blocks, as a socket's buffer would."""
+class Server(t.Protocol):
+    """What a client needs of a server's twin. Both coroutines end when the application has returned."""
 
-LEAVE_TIMEOUT = 10.0
-"""Seconds that the application has to end after the client left."""
+    def http(self, environ: WSGIEnvironment, exchange: Exchange) -> Coroutine[t.Any, t.Any, None]:
+        """Run the application for a request."""
+
+    def websocket(
+        self, environ: WSGIEnvironment, dialogue: Dialogue, http_response: bool
+    ) -> Coroutine[t.Any, t.Any, None]:
+        """Run the application for a WebSocket.
+
+        Args:
+            http_response: Whether to offer the extension ``websocket.http.response``, over ASGI.
+        """
 
 
 def asgi_as_wsgi(app: ASGIApplication) -> WSGIApplication:
@@ -42,14 +67,7 @@ def asgi_as_wsgi(app: ASGIApplication) -> WSGIApplication:
 
     What the application raises is raised by the WSGI call or, once the response has started, by its iterable.
     """
-
-    def wsgi(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        exchange = _Exchange(environ)
-        scope = _asgi_scope(environ)
-        connection = _ASGIConnection(exchange)
-        return exchange.run(_call(app, scope, connection.receive, connection.send), start_response)
-
-    return wsgi
+    return _as_wsgi(ASGIServer(app))
 
 
 def rsgi_as_wsgi(app: RSGIApplication) -> WSGIApplication:
@@ -59,204 +77,14 @@ def rsgi_as_wsgi(app: RSGIApplication) -> WSGIApplication:
         app: A callable ``(scope, protocol)``, as ``__rsgi__`` of an application object is. It is given twins of
             granian's objects, which behave as granian 2.8 does.
     """
+    return _as_wsgi(RSGIServer(app))
 
+
+def _as_wsgi(server: Server) -> WSGIApplication:
     def wsgi(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        exchange = _Exchange(environ)
-        return exchange.run(_call(app, RSGIScope(environ), RSGIProtocol(exchange)), start_response)
+        return BlockingBody(partial(server.http, environ), environ, start_response)
 
     return wsgi
-
-
-async def _call(app: Callable[..., Awaitable[None]], *args: t.Any) -> None:
-    await app(*args)
-
-
-@cache
-def event_loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop that all test clients of the process share, running in a daemon thread."""
-    import asyncio
-
-    # In an empty context: the loop keeps the one it is made in.
-    loop = Context().run(asyncio.new_event_loop)
-    thread = threading.Thread(target=loop.run_forever, name="carboy-test-loop", daemon=True)
-    thread.start()
-
-    async def cancel_all() -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def close() -> None:
-        if not thread.is_alive():
-            return
-        asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(LEAVE_TIMEOUT)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(LEAVE_TIMEOUT)
-        loop.close()
-
-    atexit.register(close)
-    return loop
-
-
-if hasattr(os, "register_at_fork"):
-    # Threads do not survive a fork.
-    os.register_at_fork(after_in_child=event_loop.cache_clear)
-
-
-class ClientLeft(ConnectionError):
-    """The client has closed the connection."""
-
-
-class _Exchange:
-    """One request and its response, between the caller's thread and the loop's.
-
-    The caller's thread uses :meth:`run`; everything else is called on the loop.
-    """
-
-    def __init__(self, environ: WSGIEnvironment) -> None:
-        import asyncio
-
-        self.loop = event_loop()
-        self.input = environ["wsgi.input"]
-        length = environ.get("CONTENT_LENGTH") or None
-        # A server gives a body that is announced by a length or sent in chunks, and none otherwise (RFC 9112 6.3).
-        self.unread = int(length) if length else None if environ.get("wsgi.input_terminated") else 0
-        self.output: queue.SimpleQueue[tuple[int, list[tuple[str, str]]] | bytes | None] = queue.SimpleQueue()
-        self.waiting = 0
-        self.room = asyncio.Event()
-        self.over = asyncio.Event()
-        self.left = False
-        self.ended = False
-
-    # The loop's side.
-
-    def read(self) -> bytes:
-        """Return the next part of the request body, b"" at its end.
-
-        Raises:
-            ClientLeft: The body ends before the announced length (such a client may still listen), or the client
-                closed the response.
-        """
-        if self.left:
-            raise ClientLeft
-        data: bytes = self.input.read(CHUNK if self.unread is None else min(CHUNK, self.unread))
-        if self.unread is not None:
-            if not data and self.unread:
-                raise ClientLeft
-            self.unread -= len(data)
-        return data
-
-    def start(self, status: int, headers: list[tuple[str, str]]) -> None:
-        self.output.put((status, headers))
-
-    def write(self, data: bytes) -> None:
-        if data:
-            self.waiting += len(data)
-            self.output.put(data)
-
-    async def drain(self) -> None:
-        """Wait until the client has read enough.
-
-        Raises:
-            ClientLeft: The client closed the response.
-        """
-        while self.waiting > WINDOW and not self.left:
-            self.room.clear()
-            await self.room.wait()
-        if self.left:
-            raise ClientLeft
-
-    def end(self) -> None:
-        self.ended = True
-        self.over.set()
-
-    def leave(self) -> None:
-        self.left = True
-        self.over.set()
-        self.room.set()
-
-    def taken(self, size: int) -> None:
-        self.waiting -= size
-        self.room.set()
-
-    # The caller's side.
-
-    def run(self, coroutine: Coroutine[t.Any, t.Any, None], start_response: StartResponse) -> _Body:
-        import asyncio
-
-        if asyncio._get_running_loop() is self.loop:
-            coroutine.close()
-            raise RuntimeError("A test client cannot wait for a request where it has to be run: on its own event loop.")
-        # In a context of its own, as a server's task has: nothing that the caller has active is active there.
-        task = Context().run(asyncio.run_coroutine_threadsafe, coroutine, self.loop)
-        task.add_done_callback(lambda _: self.output.put(None))
-        head = self.output.get()
-        if head is None:
-            task.result()
-            raise RuntimeError("The application returned without a response.")
-        status, headers = t.cast(tuple[int, list[tuple[str, str]]], head)
-        start_response(_status_line(status), headers)
-        return _Body(self, task)
-
-
-class _Body:
-    """The response's body as the caller's thread reads it. Ends when the application has returned."""
-
-    def __init__(self, exchange: _Exchange, task: concurrent.futures.Future[None]) -> None:
-        self.exchange = exchange
-        self.task = task
-        self.ahead: bytes | None = None
-        self.done = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        data, self.ahead = self.ahead or self.next(), None
-        if data is None:
-            raise StopIteration
-        if self.exchange.ended:
-            # Let the application return first, so that what it does at the very end has been done when the client's
-            # call returns, as with WSGI.
-            self.ahead = self.next()
-        return data
-
-    def next(self) -> bytes | None:
-        if self.done:
-            return None
-        data = t.cast("bytes | None", self.exchange.output.get())
-        if data is None:
-            self.done = True
-            self.task.result()
-        else:
-            self.exchange.loop.call_soon_threadsafe(self.exchange.taken, len(data))
-        return data
-
-    def close(self) -> None:
-        """Leave, if the response is not read to its end, and wait until the application has returned."""
-        if self.done:
-            return
-        self.done = True
-        self.exchange.loop.call_soon_threadsafe(self.exchange.leave)
-        try:
-            self.task.result(LEAVE_TIMEOUT)
-        except TimeoutError:
-            self.task.cancel()
-            raise RuntimeError(f"The application was still running {LEAVE_TIMEOUT} s after the client left.") from None
-        except ClientLeft:
-            pass
-
-    def __del__(self) -> None:
-        if not self.done:
-            self.exchange.loop.call_soon_threadsafe(self.exchange.leave)
-
-
-def _status_line(status: int) -> str:
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return f"{status} UNKNOWN"
 
 
 def _bytes(environ: WSGIEnvironment, key: str) -> bytes:
@@ -276,7 +104,121 @@ def _path(environ: WSGIEnvironment) -> bytes:
     return _bytes(environ, "SCRIPT_NAME") + _bytes(environ, "PATH_INFO")
 
 
+# WSGI
+
+
+class WSGIServer:
+    """Runs a WSGI application in a thread of its own, as far as the client asks for the body.
+
+    A WebSocket is a request like any other to it.
+    """
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self.app = app
+
+    async def http(self, environ: WSGIEnvironment, exchange: Exchange) -> None:
+        import asyncio
+
+        await in_own_thread(self._serve, environ, exchange, asyncio.get_running_loop())
+
+    async def websocket(self, environ: WSGIEnvironment, dialogue: Dialogue, http_response: bool) -> None:
+        parts, status, headers = await in_own_thread(run_wsgi_app, self.app, environ, True)
+        dialogue.refuse(int(status[:3]), list(headers), b"".join(parts))
+
+    def _serve(self, environ: WSGIEnvironment, exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
+        import asyncio
+
+        heads: list[tuple[int, HeaderList]] = []
+        sent = False
+
+        def start_response(status: str, headers: HeaderList, *exc_info: t.Any) -> Callable[[bytes], object]:
+            if sent and exc_info and exc_info[0]:
+                raise exc_info[0][1]
+            heads[:] = [(int(status[:3]), headers)]
+            return hand
+
+        def hand(part: bytes) -> None:
+            nonlocal sent
+            if heads and not sent:
+                sent = True
+                loop.call_soon_threadsafe(exchange.start, *heads[0])
+            loop.call_soon_threadsafe(exchange.write, part)
+
+        def is_wanted() -> bool:
+            try:
+                asyncio.run_coroutine_threadsafe(exchange.wanted(), loop).result()
+            except ClientLeft:
+                return False
+            return True
+
+        body = self.app(environ, start_response)
+        try:
+            iterator = iter(body)
+            while is_wanted():
+                part = next(iterator, None)
+                if part is None:
+                    break
+                hand(part)
+        finally:
+            if hasattr(body, "close"):
+                body.close()
+        if not sent and not exchange.left:
+            hand(b"")
+
+
+async def in_own_thread(func: Callable[..., T], *args: t.Any) -> T:
+    """Run a function that may block for long in a new thread, in an empty context."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(set_outcome: Callable[[t.Any], None], outcome: t.Any) -> None:
+        if not future.done():
+            set_outcome(outcome)
+
+    def work() -> None:
+        try:
+            outcome: t.Any = func(*args)
+            set_outcome: Callable[[t.Any], None] = future.set_result
+        except BaseException as e:
+            outcome, set_outcome = e, future.set_exception
+        # The loop is closed if nobody waited.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, set_outcome, outcome)
+
+    threading.Thread(target=work, name="carboy-test-wsgi", daemon=True).start()
+    return await future
+
+
 # ASGI
+
+
+class ASGIServer:
+    """Runs an ASGI application."""
+
+    def __init__(self, app: ASGIApplication) -> None:
+        self.app = app
+
+    async def http(self, environ: WSGIEnvironment, exchange: Exchange) -> None:
+        connection = _ASGIConnection(exchange)
+        await self.app(_asgi_scope(environ), connection.receive, connection.send)
+
+    async def websocket(self, environ: WSGIEnvironment, dialogue: Dialogue, http_response: bool) -> None:
+        scope = _asgi_scope(environ)
+        del scope["method"]
+        scope["type"] = "websocket"
+        scope["asgi"]["spec_version"] = "2.5"
+        scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
+        scope["subprotocols"] = list(dialogue.offered)
+        if http_response:
+            scope["extensions"]["websocket.http.response"] = {}
+        connection = _ASGIWebSocket(dialogue, http_response)
+        try:
+            await self.app(scope, connection.receive, connection.send)
+        finally:
+            if dialogue.accepted and dialogue.closed_by_app is None:
+                dialogue.to_client.put_nowait(Closed(ABNORMAL, is_lost=True))
 
 
 def _asgi_scope(environ: WSGIEnvironment) -> Event:
@@ -300,7 +242,7 @@ def _asgi_scope(environ: WSGIEnvironment) -> Event:
 
 
 class _ASGIConnection:
-    def __init__(self, exchange: _Exchange) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.body_read = False
 
@@ -321,8 +263,7 @@ class _ASGIConnection:
         if exchange.left:
             raise ClientLeft
         if event["type"] == "http.response.start":
-            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.get("headers", ())]
-            exchange.start(event["status"], headers)
+            exchange.start(event["status"], _decoded(event))
             return
         more = event.get("more_body", False)
         if not more:
@@ -332,11 +273,97 @@ class _ASGIConnection:
             await exchange.drain()
 
 
+class _ASGIWebSocket:
+    def __init__(self, dialogue: Dialogue, http_response: bool) -> None:
+        self.dialogue = dialogue
+        self.http_response = http_response
+        self.connected = False
+        self.end: Closed | None = None
+        self.refusal: tuple[int, HeaderList] | None = None
+        self.body = b""
+
+    async def receive(self) -> Event:
+        if not self.connected:
+            self.connected = True
+            return {"type": "websocket.connect"}
+        data = self.end or await self.dialogue.to_app.get()
+        if isinstance(data, Closed):
+            self.end = data
+            return {"type": "websocket.disconnect", "code": data.code, "reason": data.reason}
+        return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
+
+    async def send(self, event: Event) -> None:
+        dialogue = self.dialogue
+        kind = event["type"]
+        if dialogue.closed_by_client is not None:
+            raise ClientLeft
+        if dialogue.closed_by_app is not None or (dialogue.answered and not dialogue.accepted):
+            raise RuntimeError(f"{kind} was sent after the WebSocket was closed or refused.")
+        if dialogue.accepted:
+            await self.converse(kind, event)
+        else:
+            self.answer(kind, event)
+
+    async def converse(self, kind: str, event: Event) -> None:
+        if kind == "websocket.send":
+            text = event.get("text")
+            await self.dialogue.send(event["bytes"] if text is None else text)
+            if self.dialogue.closed_by_client is not None:
+                raise ClientLeft
+        elif kind == "websocket.close":
+            self.dialogue.close(event.get("code", 1000), event.get("reason") or "")
+        else:
+            raise RuntimeError(f"{kind} was sent to a WebSocket that was accepted.")
+
+    def answer(self, kind: str, event: Event) -> None:
+        if kind == "websocket.accept":
+            self.dialogue.accept(event.get("subprotocol"), _decoded(event))
+        elif kind == "websocket.close":
+            self.dialogue.refuse(403, [])
+        elif kind == "websocket.http.response.start" and self.http_response:
+            self.refusal = event["status"], _decoded(event)
+        elif kind == "websocket.http.response.body" and self.refusal is not None:
+            self.body += event.get("body", b"")
+            if not event.get("more_body", False):
+                self.dialogue.refuse(*self.refusal, self.body)
+        else:
+            raise RuntimeError(f"{kind} was sent to a WebSocket that was not accepted.")
+
+
+def _decoded(event: Event) -> HeaderList:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.get("headers") or ()]
+
+
 # RSGI
 
 
+class RSGIServer:
+    """Runs an RSGI application."""
+
+    def __init__(self, app: RSGIApplication) -> None:
+        self.app = app
+
+    async def http(self, environ: WSGIEnvironment, exchange: Exchange) -> None:
+        await self.app(RSGIScope(environ), RSGIProtocol(exchange))
+
+    async def websocket(self, environ: WSGIEnvironment, dialogue: Dialogue, http_response: bool) -> None:
+        scope = RSGIScope(environ)
+        scope.proto = "ws"
+        try:
+            await self.app(scope, RSGIWebSocketProtocol(dialogue))
+        except BaseException:
+            # Granian answers with 403 here too; the client of a test raises what the application did.
+            if dialogue.accepted:
+                dialogue.close(NO_STATUS, "")
+            raise
+        if dialogue.accepted:
+            dialogue.close(NO_STATUS, "")
+        elif not dialogue.answered:
+            dialogue.refuse(403, [])
+
+
 class RSGIProtocolError(RuntimeError):
-    """The body was read twice."""
+    """The body was read twice, or a WebSocket is used in a way that the server refuses."""
 
 
 class RSGIProtocolClosed(RuntimeError):
@@ -406,7 +433,7 @@ class RSGIScope:
 class RSGIProtocol:
     """What an RSGI application reads its request from and answers with."""
 
-    def __init__(self, exchange: _Exchange) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._body_taken = False
 
@@ -468,7 +495,7 @@ class RSGIProtocol:
 class RSGITransport:
     """The sending side of a streamed response."""
 
-    def __init__(self, exchange: _Exchange) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
 
     async def send_bytes(self, data: bytes) -> None:
@@ -480,6 +507,87 @@ class RSGITransport:
 
     async def send_str(self, data: str) -> None:
         await self.send_bytes(data.encode())
+
+
+class RSGIWebSocketMessage:
+    """A message that a WebSocket's client has sent. That of a close frame has no data."""
+
+    data: str | bytes
+
+    def __init__(self, data: str | bytes | Closed) -> None:
+        if isinstance(data, Closed):
+            self.kind = 0
+        else:
+            self.kind = 2 if isinstance(data, str) else 1
+            self.data = data
+
+
+class RSGIWebSocketProtocol:
+    """What an RSGI application accepts or refuses a WebSocket with."""
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._dialogue = dialogue
+        self._accepting = False
+
+    async def accept(self) -> RSGIWebSocketTransport:
+        if self._accepting:
+            raise RSGIProtocolError("accept() was called twice, at which granian 2.8 ends the process.")
+        self._accepting = True
+        if self._dialogue.answered:
+            raise RSGIProtocolError("RSGI protocol error")
+        self._dialogue.accept(None, [])
+        return RSGIWebSocketTransport(self._dialogue)
+
+    def close(self, status: int | None = None) -> None:
+        dialogue = self._dialogue
+        if dialogue.accepted:
+            dialogue.close(NO_STATUS, "")
+        elif not dialogue.answered:
+            if status is not None and not 100 <= status <= 999:
+                raise RSGIProtocolError(
+                    f"The status {status} was given to close(), at which granian 2.8 ends the process."
+                )
+            dialogue.refuse(403 if status is None else status, [])
+
+
+class RSGIWebSocketTransport:
+    """The open WebSocket."""
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._dialogue = dialogue
+        self._receiving = False
+        self._ended = False
+
+    async def receive(self) -> RSGIWebSocketMessage:
+        if self._receiving:
+            raise RSGIProtocolError("RSGI protocol error")
+        if self._ended:
+            raise RSGIProtocolClosed("RSGI transport is closed")
+        self._receiving = True
+        try:
+            data = await self._dialogue.to_app.get()
+        finally:
+            self._receiving = False
+        if isinstance(data, Closed):
+            self._ended = True
+            if data.is_lost:
+                raise RSGIProtocolClosed("RSGI transport is closed")
+        return RSGIWebSocketMessage(data)
+
+    async def send_bytes(self, data: bytes) -> None:
+        await self._send(bytes(data))
+
+    async def send_str(self, data: str) -> None:
+        await self._send(data)
+
+    async def _send(self, data: str | bytes) -> None:
+        dialogue = self._dialogue
+        if dialogue.closed_by_app is not None:
+            raise RSGIProtocolError("RSGI protocol error")
+        left = dialogue.closed_by_client
+        if self._ended or (left is not None and left.is_lost):
+            raise RSGIProtocolClosed("RSGI transport is closed")
+        await dialogue.send(data)
 
 
 def _as_latin1(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -197,7 +197,7 @@ def test_added_by_other_functions_of_a_request(app, client, done, wrap):
 
     assert client.get("/", buffered=True).text == "x"
     done()
-    assert sorted(seen) == ["after", "before", "stream", "task", "teardown", "teardown"]
+    assert sorted(seen) == ["after", "before", "stream", "task", "teardown"]
 
 
 @KINDS

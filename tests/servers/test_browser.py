@@ -22,6 +22,7 @@ SERVERS = {
     "uvicorn": "uvicorn app:app --log-level warning --port {port}",
     "granian-asgi": "granian app:app --interface asgi --port {port}",
     "granian-rsgi": "granian app:app --interface rsgi --port {port}",
+    "carboy-serve": "carboy --app app serve --port {port}",
 }
 PICTURES = os.environ.get("CARBOY_TEST_PICTURES")
 """A folder for pictures of the page; by default none are taken."""

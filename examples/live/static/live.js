@@ -97,7 +97,7 @@ function allow(yes) {
 
 keepOpen($("#bar-link"), ({ opened, ended }) => {
   const url = new URL(document.body.dataset.bar, location.href);
-  url.protocol = url.protocol.replace("http", "ws");
+  url.protocol = location.protocol.replace("http", "ws");
   bar = new WebSocket(url);
   bar.onopen = () => {
     allow(true);

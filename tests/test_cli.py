@@ -459,18 +459,8 @@ def test_run_over_wsgi_is_werkzeugs_server(monkeypatch):
     monkeypatch.setattr("carboy.cli.dotenv.files", set())
     app = create_app()
     files = os.pathsep.join([__file__, os.devnull])
-    args = [
-        "run",
-        "--interface",
-        "wsgi",
-        "--debug",
-        "--no-reload",
-        "--extra-files",
-        files,
-        "--exclude-patterns",
-        "*.tmp",
-    ]
-    result = CliRunner().invoke(FlaskGroup(create_app=lambda: app), [*args, files])
+    args = ["run", "--interface", "wsgi", "--debug", "--no-reload", "--exclude-patterns", "*.tmp"]
+    result = CliRunner().invoke(FlaskGroup(create_app=lambda: app), [*args, "--extra-files", files])
     assert "Debug mode: on" in result.output
     assert calls == [
         (

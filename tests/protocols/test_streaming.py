@@ -109,23 +109,6 @@ def test_stream_with_context(app, client):
     assert client.get("/async").text == "/asyncg"
 
 
-def test_stream_with_context_of_a_sync_view_with_an_async_hook(app, client):
-    @app.before_request
-    async def before():
-        g.name = "g"
-
-    @app.get("/")
-    def index():
-        @carboy.stream_with_context
-        def generate():
-            yield request.path
-            yield g.name
-
-        return generate()
-
-    assert client.get("/").text == "/g"
-
-
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("ending", ["read", "closed early", "never begun", "failed"])
 def test_teardown_runs_once_when_the_stream_has_ended(app, client, kind, ending):
@@ -401,6 +384,23 @@ def test_disconnected_for_ever_is_refused_where_nobody_would_tell(app):
     for path in ("/async", "/sync"):
         with pytest.raises(RuntimeError, match="WSGI"):
             app.test_client().get(path)
+
+
+def test_stream_with_context_of_a_sync_view_with_an_async_hook(app, client):
+    @app.before_request
+    async def before():
+        g.name = "g"
+
+    @app.get("/")
+    def index():
+        @carboy.stream_with_context
+        def generate():
+            yield request.path
+            yield g.name
+
+        return generate()
+
+    assert client.get("/").text == "/g"
 
 
 def test_stream_template(app, client):

@@ -124,6 +124,54 @@ async def async_endless():
         record("generator /async-endless")
 
 
+@app.get("/events")
+@carboy.sse(heartbeat=0.2)
+def events():
+    try:
+        yield carboy.ServerSentEvent("first", id=1)
+        while True:
+            time.sleep(0.3)
+            yield None
+    finally:
+        record("generator /events")
+
+
+@app.get("/async-events")
+@carboy.sse(heartbeat=0.2)
+async def async_events():
+    try:
+        yield carboy.ServerSentEvent(request.last_event_id or "first", id=1)
+        await asyncio.sleep(60)
+    finally:
+        record("generator /async-events")
+
+
+@app.get("/wait-for-leaving")
+def wait_for_leaving():
+    record("started /wait-for-leaving")
+    record(f"left {request.disconnected(5)}")
+    return "nobody reads this"
+
+
+@app.get("/async-wait-for-leaving")
+async def async_wait_for_leaving():
+    record("started /async-wait-for-leaving")
+    record(f"left {await request.disconnected(5)}")
+    return "nobody reads this"
+
+
+@app.post("/parts", stream_body=True)
+def parts():
+    return {part.name: [part.filename, digest(b"".join(part))] for part in request.parts()}
+
+
+@app.post("/async-parts", stream_body=True)
+async def async_parts():
+    return {
+        part.name: [part.filename, digest(b"".join([chunk async for chunk in part]))] async for part in request.parts()
+    }
+
+
 @app.get("/slow")
 def slow():
     record("started /slow")

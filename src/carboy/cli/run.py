@@ -36,7 +36,7 @@ def _load_app(info: ScriptInfo, reload: bool) -> Carboy:
     try:
         return info.load_app()
     except Exception as error:
-        if not reload:
+        if not (reload or werkzeug.serving.is_running_from_reloader()):
             raise
         # A mistake in a file, probably just saved: show it, and go on watching for its correction.
         if werkzeug.serving.is_running_from_reloader():
@@ -206,12 +206,16 @@ def _run_werkzeug(app: Carboy, host: str, port: int, **options: t.Any) -> None:
     console = not options["use_debugger"] or is_loopback(host)
     if not console and not werkzeug.serving.is_running_from_reloader():
         click.secho(CONSOLE_IS_OFF.format(host), fg="yellow", err=True)
+    watch = BlockingWatch(lambda: concurrency._background_loop, app.logger)
     if app.debug:
-        BlockingWatch(lambda: concurrency._background_loop, app.logger).start()
-    # Looked up when called, so that it can be replaced.
-    werkzeug.serving.run_simple(
-        host, port, app, use_evalex=console, request_handler=DevelopmentRequestHandler, **options
-    )
+        watch.start()
+    try:
+        # Looked up when called, so that it can be replaced.
+        werkzeug.serving.run_simple(
+            host, port, app, use_evalex=console, request_handler=DevelopmentRequestHandler, **options
+        )
+    finally:
+        watch.stop()
 
 
 run_command.params.insert(0, debug_option)

@@ -99,7 +99,7 @@ async def _http(
                 await send({"type": "http.response.body", "body": body[0] if len(body) == 1 else b"".join(body)})
         except BaseException:
             # The client has left (ASGI 2.4), or the server gives up.
-            await loop.run_close(close, context)
+            await loop.close_body(body, close, context)
             raise
         if type(body) is list:
             if close is not None:

@@ -463,9 +463,7 @@ async def stream(
         pass
     finally:
         await sending.settle()
-        if hasattr(body, "aclose"):
-            await body.aclose()
-        await run_close(close, context)
+        await close_body(body, close, context)
     return not sending.left
 
 
@@ -626,6 +624,15 @@ async def in_thread(context: Context | None, func: t.Callable[..., t.Any], *args
         if not future.done():
             await asyncio.wait([future])
         raise
+
+
+async def close_body(body: t.Any, close: t.Callable[[], t.Any] | None, context: Context | None) -> None:
+    """Close a body that is not made to its end, or that was, and run *close*."""
+    try:
+        if hasattr(body, "aclose"):
+            await body.aclose()
+    finally:
+        await run_close(close, context)
 
 
 async def run_close(close: t.Callable[[], t.Any] | None, context: Context | None) -> None:

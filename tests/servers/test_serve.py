@@ -463,7 +463,7 @@ def test_workers_end_when_their_parent_was_killed(serve):
     served = serve(SHOP, "--workers", "2", ready=2)
     os.kill(served.process.pid, signal.SIGKILL)
     served.process.wait(10)
-    served.wait_for("after serving", 2)
+    assert eventually(lambda: served.log.count("after serving") == 2), served.log
 
 
 @pytest.mark.parametrize("interface", ["wsgi", "asgi", "rsgi"])

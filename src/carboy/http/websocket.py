@@ -450,6 +450,9 @@ class WebSocket(Request):
         """Return whether *exc* only says that the client has left, or that this side has closed."""
         if isinstance(exc, asyncio.CancelledError):
             return self._left and not t.cast("asyncio.Task[t.Any]", current_task()).cancelling()
+        if self.close_code is None:
+            # Of another connection, to which the handler has sent something.
+            return False
         if isinstance(exc, BaseExceptionGroup):
             # Of a task group in which one task receives and others send.
             return exc.split(WebSocketDisconnect)[1] is None

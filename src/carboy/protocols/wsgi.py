@@ -6,7 +6,7 @@ import typing as t
 from contextvars import copy_context
 
 from .. import engine
-from ..concurrency import IteratorTask, run_in_thread, step
+from ..concurrency import IteratorTask, close_iterable, run_in_thread, step
 from ..context import RequestContext
 from ..http.request import limited_stream
 from ..http.response import to_bytes
@@ -128,6 +128,8 @@ class AsyncBody:
             try:
                 if self._task is not None:
                     self._task.close()
+                else:
+                    close_iterable(self._iterable)
             finally:
                 if close is not None:
                     close()

@@ -17,7 +17,20 @@ VENV = ROOT / ".cache" / "benchmarks" / f"venv-{sys.version_info.major}.{sys.ver
 PYTHON = VENV / "bin" / "python"
 
 # Flask brings all that carboy needs; carboy itself is taken from the source tree.
-PEERS = ["flask==3.1.3", "starlette==1.10.0", "granian==2.8.7", "uvicorn==0.54.0", "httptools==0.9.0", "uvloop==0.23.0"]
+PEERS = {
+    "flask": "3.1.3",
+    "starlette": "1.10.0",
+    "quart": "0.22.0",
+    "litestar": "2.25.0",
+    "blacksheep": "2.6.4",
+    "sanic": "25.12.1",
+    "tornado": "6.6.1",
+    "granian": "2.8.7",
+    "uvicorn": "0.54.0",
+    "httptools": "0.9.0",
+    "uvloop": "0.23.0",
+    "websockets": "17.4",
+}
 
 
 def prepare() -> None:
@@ -25,8 +38,9 @@ def prepare() -> None:
     ready = VENV / "installed.json"
     if ready.exists() and json.loads(ready.read_text()) == PEERS:
         return
+    wanted = [f"{name}=={version}" for name, version in PEERS.items()]
     subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
-    subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PEERS], check=True)
+    subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted], check=True)
     ready.write_text(json.dumps(PEERS))
 
 
@@ -43,8 +57,7 @@ def variables() -> dict[str, str]:
 def describe() -> dict[str, t.Any]:
     """Return date, machine and versions, for the results; nothing that names the machine."""
     code = (
-        "import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in"
-        " ['flask', 'werkzeug', 'starlette', 'granian', 'uvicorn', 'httptools', 'uvloop']}))"
+        f"import importlib.metadata as m, json; print(json.dumps({{n: m.version(n) for n in {['werkzeug', *PEERS]}}}))"
     )
     versions = json.loads(subprocess.run([PYTHON, "-c", code], check=True, capture_output=True).stdout)
     return {

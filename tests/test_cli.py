@@ -31,6 +31,7 @@ from carboy.cli import (
     shell_command,
     with_appcontext,
 )
+from carboy.server.accesslog import DevelopmentRequestHandler
 
 
 @pytest.fixture(autouse=True)
@@ -454,10 +455,12 @@ def test_run_over_wsgi_is_werkzeugs_server(monkeypatch):
     calls = []
     monkeypatch.setattr(werkzeug.serving, "run_simple", lambda *args, **options: calls.append((args, options)))
     monkeypatch.setenv("FLASK_RUN_PORT", "8000")
+    monkeypatch.setattr("carboy.config.files", set())
+    monkeypatch.setattr("carboy.cli.dotenv.files", set())
     app = create_app()
     files = os.pathsep.join([__file__, os.devnull])
-    args = ["run", "--debug", "--no-reload", "--extra-files", files, "--exclude-patterns", "*.tmp"]
-    result = CliRunner().invoke(FlaskGroup(create_app=lambda: app), args)
+    args = ["run", "--interface", "wsgi", "--debug", "--no-reload", "--exclude-patterns", "*.tmp"]
+    result = CliRunner().invoke(FlaskGroup(create_app=lambda: app), [*args, "--extra-files", files])
     assert "Debug mode: on" in result.output
     assert calls == [
         (
@@ -465,6 +468,8 @@ def test_run_over_wsgi_is_werkzeugs_server(monkeypatch):
             {
                 "use_reloader": False,
                 "use_debugger": True,
+                "use_evalex": True,
+                "request_handler": DevelopmentRequestHandler,
                 "threaded": True,
                 "ssl_context": None,
                 "extra_files": [__file__, os.devnull],
@@ -490,12 +495,13 @@ def test_run_of_an_application_that_cannot_be_loaded(monkeypatch):
     started = []
     monkeypatch.setattr(werkzeug.serving, "run_simple", lambda host, port, app, **options: started.append(app))
     info = ScriptInfo(create_app=fail_to_load)
-    assert isinstance(CliRunner().invoke(run_command, obj=info).exception, ValueError)
+    args = ["--interface", "wsgi"]
+    assert isinstance(CliRunner().invoke(run_command, args, obj=info).exception, ValueError)
     assert started == []
 
     # Restarted by the reloader, it answers with the error until the file is right again.
     monkeypatch.setenv("WERKZEUG_RUN_MAIN", "true")
-    CliRunner().invoke(run_command, obj=info)
+    CliRunner().invoke(run_command, args, obj=info)
     with pytest.raises(ValueError, match="half-written"):
         started[0].test_client().get("/")
 

@@ -16,6 +16,9 @@ from werkzeug.utils import import_string
 
 T = t.TypeVar("T")
 
+files: set[str] = set()
+"""Every file that this process has loaded settings from, or has tried to: what a reloader watches."""
+
 
 def _is_missing(error: OSError) -> bool:
     return error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
@@ -159,6 +162,7 @@ class Config(dict[str, t.Any]):
             OSError: The file cannot be read.
         """
         filename = os.path.join(self.root_path, filename)
+        files.add(filename)
         try:
             with open(filename, "rb") as file:
                 source = file.read()
@@ -212,6 +216,7 @@ class Config(dict[str, t.Any]):
             OSError: The file cannot be read.
         """
         filename = os.path.join(self.root_path, filename)
+        files.add(filename)
         try:
             with open(filename, "r" if text else "rb") as file:
                 data = load(file)

@@ -206,7 +206,11 @@ class AppContext:
         """Make this the active context."""
         self._cv_tokens.append(_cv_app.set(self))
         if appcontext_pushed.receivers:
-            appcontext_pushed.send(self.app, _async_wrapper=self.app.ensure_sync)
+            try:
+                appcontext_pushed.send(self.app, _async_wrapper=self.app.ensure_sync)
+            except BaseException:
+                _reset(_cv_app, self._cv_tokens.pop())
+                raise
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:
         """Leave this context; the last pop runs the teardown functions.
@@ -352,7 +356,12 @@ class RequestContext(AppContext):
             app_token = _cv_app.set(self)
             self._cv_tokens.append((_cv_request.set(self), app_token))
             if appcontext_pushed.receivers:
-                appcontext_pushed.send(app, _async_wrapper=app.ensure_sync)
+                try:
+                    appcontext_pushed.send(app, _async_wrapper=app.ensure_sync)
+                except BaseException:
+                    # Nobody would leave a context that was not entered.
+                    self._leave_app(t.cast(t.Any, self._leave_request()))
+                    raise
         else:
             self._cv_tokens.append((_cv_request.set(self), None))
 
@@ -571,12 +580,17 @@ class _Kept:
             if appcontext_pushed.receivers:
                 appcontext_pushed.send(self._ctx.app, _async_wrapper=self._ctx.app.ensure_sync)
         self._ctx._cv_tokens.append((_cv_request.set(self._ctx), app_token))
+        self._own_tokens = [ctx._cv_tokens[-1] for ctx in self._contexts()]
 
     async def _leave(self, exc: BaseException | None, inline: bool) -> None:
         if self._state == "waiting":
             self._enter()
         if self._state == "running":
             self._state = "ended"
+            for ctx, own in zip(self._contexts(), self._own_tokens, strict=True):
+                # Somebody else (a test client) may have entered it since, and will leave it with a token of theirs.
+                ctx._cv_tokens.remove(own)
+                ctx._cv_tokens.append(own)
             try:
                 await self._ctx._pop(exc, inline)
             finally:
@@ -610,10 +624,13 @@ class StreamWithContext(_Kept):
         try:
             return next(self._iterable)
         except StopIteration:
-            step(self._leave(None, inline=True))
+            self._close()
             raise
         except BaseException as e:
-            step(self._leave(e, inline=True))
+            try:
+                close_iterable(self._iterable)
+            finally:
+                step(self._leave(e, inline=True))
             raise
 
     def close(self) -> None:
@@ -652,11 +669,19 @@ class AsyncStreamWithContext(_Kept):
         try:
             return await anext(self._iterable)
         except StopAsyncIteration:
-            await self._leave(None, inline=False)
+            await self.aclose()
             raise
         except BaseException as e:
-            await self._leave(e, inline=False)
+            try:
+                await self._close_iterable()
+            finally:
+                await self._leave(e, inline=False)
             raise
+
+    async def _close_iterable(self) -> None:
+        aclose = getattr(self._iterable, "aclose", None)
+        if aclose is not None:
+            await aclose()
 
     async def aclose(self) -> None:
         """Close the iterator and leave the context, if that was not done yet."""
@@ -666,9 +691,7 @@ class AsyncStreamWithContext(_Kept):
             self._enter()
         error: BaseException | None = None
         try:
-            aclose = getattr(self._iterable, "aclose", None)
-            if aclose is not None:
-                await aclose()
+            await self._close_iterable()
         except BaseException as e:
             error = e
             raise

@@ -106,8 +106,8 @@ def begin(
         return profile.unrouted, None
     try:
         router = profile.router
-        if router is not None and plain and type(ctx) is RequestContext:
-            found = router.match(request.path, request.method)
+        if router is not None and (plain or request.is_websocket) and type(ctx) is RequestContext:
+            found = router.match(request.path, request.method, not plain)
             if found is not None:
                 trusted = app.config["TRUSTED_HOSTS"]
                 if trusted is not None:

@@ -46,10 +46,10 @@ def rules(draw):
     return found
 
 
-def by_werkzeug(url_map, path, method):
+def by_werkzeug(url_map, path, method, websocket):
     adapter = url_map.bind("localhost", subdomain="", path_info=path, default_method=method)
     try:
-        return adapter.match(return_rule=True)
+        return adapter.match(return_rule=True, websocket=websocket)
     except HTTPException:
         return None
 
@@ -73,9 +73,10 @@ def test_compiled_table_never_contradicts_werkzeug(found, requests):
         path = "/" + "/".join(segments)
         if path.startswith("//"):
             continue  # leading slashes are made one before routing
-        mine = router.match(path, method)
-        if mine is not None:
-            assert mine == by_werkzeug(url_map, path, method), (path, method)
+        for websocket in (False, True):
+            mine = router.match(path, method, websocket)
+            if mine is not None:
+                assert mine == by_werkzeug(url_map, path, method, websocket), (path, method, websocket)
 
 
 def test_ordinary_hits_need_no_werkzeug():
@@ -84,6 +85,15 @@ def test_ordinary_hits_need_no_werkzeug():
     hits = [router.match(path, "GET") for path in ("/", "/x/1", "/x/1/z")]
     assert [(rule.endpoint, values) for rule, values in hits] == [("a", {}), ("b", {"y": "1"}), ("c", {"y": 1})]
     assert router.match("/none", "GET") is None
+
+
+def test_websockets_have_rules_of_their_own():
+    url_map = Map([Rule("/x", endpoint="page"), Rule("/x/<int:y>", endpoint="socket", websocket=True)])
+    router = Router(url_map)
+    rule, values = router.match("/x/1", "GET", websocket=True)
+    assert (rule.endpoint, values) == ("socket", {"y": 1})
+    assert router.match("/x", "GET", websocket=True) is None
+    assert router.match("/x/1", "GET") is None
 
 
 def test_rules_added_later_are_seen():

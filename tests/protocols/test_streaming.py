@@ -530,3 +530,49 @@ def test_body_is_answered_while_it_arrives(app, client, view_async):
     data = bytes(range(256)) * 2000
     with client.post("/async" if view_async else "/sync", data=data) as response:
         assert response.data == b">" + data
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_stream_with_context_in_a_client_that_keeps_contexts(app, client, is_read):
+    torn_down = []
+    app.teardown_request(torn_down.append)
+
+    @app.get("/")
+    def index():
+        return carboy.stream_with_context(part for part in (request.path, "end"))
+
+    with client:
+        response = client.get("/")
+        if is_read:
+            assert response.text == "/end"
+        else:
+            response.close()
+        assert request.path == "/"
+    assert not carboy.has_request_context()
+    assert torn_down
+
+
+def test_stream_with_context_closes_an_iterator_of_the_users_own(app, client):
+    closed = []
+
+    class Parts:
+        def __init__(self):
+            self.left = ["a", "b"]
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            if not self.left:
+                raise StopIteration
+            return self.left.pop(0)
+
+        def close(self):
+            closed.append(request.path)
+
+    @app.get("/")
+    def index():
+        return carboy.stream_with_context(Parts())
+
+    assert client.get("/").text == "ab"
+    assert closed == ["/"]

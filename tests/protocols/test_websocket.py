@@ -791,6 +791,28 @@ def test_send_to_a_client_that_has_left(app, client, calls):
     assert calls == ["noticed", "teardown NoneType"]
 
 
+def test_other_connection_that_is_closed_is_an_error_like_any(app, client, protocol):
+    others = []
+
+    @app.websocket("/first")
+    async def first():
+        await websocket.send("in")
+        others.append(websocket._get_current_object())
+        await websocket.receive()
+
+    @app.websocket("/second")
+    async def second():
+        await websocket.accept()
+        await others[0].send("anybody there?")
+
+    with client.websocket("/first") as ws:
+        ws.receive()
+    with pytest.raises(WebSocketDisconnect), client.websocket("/second") as ws:
+        with pytest.raises(WebSocketClosed):
+            ws.receive()
+        assert ws.close_code == code(protocol, 1011)
+
+
 def test_after_the_end_there_is_nothing_to_send_or_receive(app, client):
     seen = []
 

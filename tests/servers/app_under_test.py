@@ -9,7 +9,7 @@ import os
 import time
 
 import carboy
-from carboy import request
+from carboy import request, websocket
 
 app = carboy.Flask(__name__, static_folder=os.environ["CARBOY_TEST_STATIC"], static_url_path="/static")
 app.secret_key = "for tests only"
@@ -214,3 +214,68 @@ def protocol():
     """Which protocol the server speaks with the application."""
     environ = request.environ
     return "asgi" if "asgi.scope" in environ else "rsgi" if "rsgi.scope" in environ else "wsgi"
+
+
+@app.teardown_websocket
+def websocket_torn_down(error):
+    record(f"teardown {request.path} {type(error).__name__}")
+
+
+@app.websocket("/ws/echo")
+async def ws_echo():
+    async for message in websocket:
+        await websocket.send(message)
+
+
+@app.websocket("/ws/echo-sync/<int:number>")
+def ws_echo_sync(number):
+    websocket.send(str(number))
+    for message in websocket:
+        websocket.send(message)
+
+
+@app.websocket("/ws/whoami")
+async def ws_whoami():
+    if "name" not in carboy.session:
+        carboy.abort(401)
+    await websocket.send(carboy.session["name"])
+
+
+@app.websocket("/ws/close")
+async def ws_close():
+    await websocket.accept()
+    await websocket.close(4001, "full")
+
+
+@app.websocket("/ws/fail")
+async def ws_fail():
+    await websocket.accept()
+    raise ZeroDivisionError("the reason")
+
+
+@app.websocket("/ws/subprotocol")
+async def ws_subprotocol():
+    await websocket.accept(subprotocol="b")
+    await websocket.receive()
+
+
+@app.websocket("/ws/elsewhere")
+async def ws_elsewhere():
+    await websocket.accept()
+    try:
+        await asyncio.sleep(60)
+    finally:
+        record("left /ws/elsewhere")
+
+
+@app.websocket("/ws/flood")
+async def ws_flood():
+    """Send until the client does not take any more; say how much that was."""
+    sent = 0
+    try:
+        while sent < 1000:
+            async with asyncio.timeout(0.3):
+                await websocket.send(b"x" * 100_000)
+            sent += 1
+    except TimeoutError:
+        record(f"flood stopped after {sent}")

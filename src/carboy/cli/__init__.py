@@ -23,4 +23,5 @@ from .program import main as main
 from .routes import routes_command as routes_command
 from .run import run_command as run_command
 from .run import show_server_banner as show_server_banner
+from .serve import serve_command as serve_command
 from .shell import shell_command as shell_command

@@ -9,6 +9,11 @@ import click
 DEFAULT_FILES = (".flaskenv", ".env")
 """Looked for in the current folder and those above; the later one wins."""
 
+files: set[str] = set()
+"""Every file that this process has loaded: what a reloader watches."""
+
+_set_here: dict[str, str] = {}
+
 
 def load_dotenv(path: str | os.PathLike[str] | None = None, load_defaults: bool = True) -> bool:
     """Set environment variables from dotenv files; what is set already stays.
@@ -33,17 +38,26 @@ def load_dotenv(path: str | os.PathLike[str] | None = None, load_defaults: bool 
             )
         return False
 
-    files: list[str | os.PathLike[str]] = []
+    found: list[str | os.PathLike[str]] = []
     if load_defaults:
-        files += [dotenv.find_dotenv(name, usecwd=True) for name in DEFAULT_FILES]
+        found += [dotenv.find_dotenv(name, usecwd=True) for name in DEFAULT_FILES]
     if path is not None:
-        files.append(path)
+        found.append(path)
 
     values: dict[str, str | None] = {}
-    for file in files:
+    for file in found:
         if os.path.isfile(file):
             values |= dotenv.dotenv_values(file, encoding="utf-8")
+            files.add(os.path.abspath(file))
     for name, value in values.items():
-        if value is not None:
-            os.environ.setdefault(name, value)
+        if value is not None and name not in os.environ:
+            os.environ[name] = _set_here[name] = value
     return bool(values)
+
+
+def forget() -> None:
+    """Unset the variables that were loaded, so that a process started from here loads them as they are by then."""
+    for name, value in _set_here.items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
+    _set_here.clear()

@@ -171,7 +171,7 @@ version_option = click.Option(
 class FlaskGroup(AppGroup):
     """The group behind the ``carboy`` command; make one for a script of yours.
 
-    Its commands are the built-in ones (``run``, ``shell``, ``routes``), those of
+    Its commands are the built-in ones (``run``, ``serve``, ``shell``, ``routes``), those of
     installed packages, and those of the application.
 
     Example::
@@ -217,9 +217,10 @@ class FlaskGroup(AppGroup):
     def _add_default_commands(self) -> None:
         from .routes import routes_command
         from .run import run_command
+        from .serve import serve_command
         from .shell import shell_command
 
-        for command in (run_command, shell_command, routes_command):
+        for command in (run_command, serve_command, shell_command, routes_command):
             self.add_command(command)
 
     def _load_plugin_commands(self) -> None:

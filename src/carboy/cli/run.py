@@ -9,8 +9,10 @@ import typing as t
 import click
 import werkzeug.serving
 
+from .. import concurrency, config
 from ..debug import get_debug_flag
-from .discovery import ScriptInfo, pass_script_info
+from . import dotenv
+from .discovery import NoAppException, ScriptInfo, pass_script_info
 from .groups import debug_option
 from .params import CertParamType, SeparatedPathType, validate_key
 
@@ -30,14 +32,18 @@ def show_server_banner(debug: bool | None, app_import_path: str | None) -> None:
         click.echo(f" * Debug mode: {'on' if debug else 'off'}")
 
 
-def _load_app(info: ScriptInfo) -> Carboy:
+def _load_app(info: ScriptInfo, reload: bool) -> Carboy:
     try:
         return info.load_app()
     except Exception as error:
-        if not werkzeug.serving.is_running_from_reloader():
+        if not (reload or werkzeug.serving.is_running_from_reloader()):
             raise
-        # A mistake in a file that was just saved: show it, and go on watching for its correction.
-        traceback.print_exc()
+        # A mistake in a file, probably just saved: show it, and go on watching for its correction.
+        if werkzeug.serving.is_running_from_reloader():
+            traceback.print_exc()
+        elif isinstance(error, NoAppException) and not isinstance(error.__context__, ImportError):
+            # A mistake in the command, which no reload corrects.
+            raise
         return _failing_app(error)
 
 
@@ -59,10 +65,12 @@ def _failing_app(error: Exception) -> Carboy:
 @click.option("--port", "-p", default=5000, help="The port to listen on.")
 @click.option(
     "--interface",
-    type=click.Choice(("wsgi", "asgi", "rsgi")),
-    default="wsgi",
-    help="The protocol between server and application. 'asgi' and 'rsgi' run async views on the server's event loop"
-    ' and need granian: pip install "carboy[server]".',
+    type=click.Choice(("auto", "wsgi", "asgi", "rsgi")),
+    default="auto",
+    show_default=True,
+    help="The protocol between server and application. 'asgi' and 'rsgi' are served by granian, as in production, with"
+    " WebSockets and HTTP/2; 'wsgi' by Werkzeug. 'auto' takes ASGI if there are WebSockets, else RSGI; and WSGI where"
+    ' granian is not installed (pip install "carboy[server]").',
 )
 @click.option(
     "--cert",
@@ -107,7 +115,7 @@ def run_command(
     info: ScriptInfo,
     host: str,
     port: int,
-    interface: t.Literal["wsgi", "asgi", "rsgi"],
+    interface: t.Literal["auto", "wsgi", "asgi", "rsgi"],
     reload: bool | None,
     debugger: bool | None,
     with_threads: bool,
@@ -121,33 +129,40 @@ def run_command(
     stable as a server for production. With '--debug' it restarts when a file
     changes, and shows errors in an interactive debugger.
     """
-    app = _load_app(info)
     debug = get_debug_flag()
     reload = debug if reload is None else reload
     debugger = debug if debugger is None else debugger
+    app = _load_app(info, reload)
     show_server_banner(debug, info.app_import_path)
+    if interface == "auto":
+        interface = _choose(app, with_threads, cert)
+    elif interface != "wsgi" and not with_threads:
+        raise click.UsageError(f"'--without-threads' cannot be used with '--interface {interface}'.")
+    elif interface != "wsgi" and not isinstance(cert, tuple | str | None):
+        raise click.UsageError(f"An SSLContext as '--cert' cannot be used with '--interface {interface}'.")
 
+    watched = [*(extra_files or ()), *config.files, *dotenv.files]
+    if reload:
+        if app.config["TEMPLATES_AUTO_RELOAD"] is None:
+            app.jinja_env.auto_reload = True
+        if not werkzeug.serving.is_running_from_reloader():
+            # The process that serves is started from this one, and loads them itself.
+            dotenv.forget()
     if interface == "wsgi":
-        # Looked up when called, so that it can be replaced.
-        werkzeug.serving.run_simple(
+        _run_werkzeug(
+            app,
             host,
             port,
-            app,
             use_reloader=reload,
             use_debugger=debugger,
             threaded=with_threads,
             ssl_context=cert,
-            extra_files=extra_files,
+            extra_files=watched,
             exclude_patterns=exclude_patterns,
         )
         return
-
-    if not with_threads:
-        raise click.UsageError(f"'--without-threads' cannot be used with '--interface {interface}'.")
-    if not isinstance(cert, tuple | str | None):
-        raise click.UsageError(f"An SSLContext as '--cert' cannot be used with '--interface {interface}'.")
     try:
-        from ..server import DevelopmentServer
+        from ..server.development import DevelopmentServer
     except ModuleNotFoundError as error:
         raise click.ClickException(error.msg) from None
     DevelopmentServer(
@@ -157,10 +172,50 @@ def run_command(
         port=port,
         reload=reload,
         debugger=debugger,
-        cert=cert,
-        extra_files=extra_files or (),
+        cert=t.cast(t.Any, cert),
+        extra_files=watched,
         exclude_patterns=exclude_patterns or (),
     ).run()
+
+
+def _choose(app: Carboy, with_threads: bool, cert: t.Any) -> t.Literal["wsgi", "asgi", "rsgi"]:
+    """Return the protocol to serve with where none was asked for."""
+    if not with_threads or not isinstance(cert, tuple | str | None):
+        return "wsgi"
+    try:
+        import granian  # noqa: F401
+    except ModuleNotFoundError:
+        if not werkzeug.serving.is_running_from_reloader():
+            click.secho(
+                " * granian is not installed: WebSockets and HTTP/2 are not served. To have them:"
+                ' pip install "carboy[server]"',
+                fg="yellow",
+                err=True,
+            )
+        return "wsgi"
+    from ..server.interface import choose_interface
+
+    return "asgi" if choose_interface(app)[0] == "asgi" else "rsgi"
+
+
+def _run_werkzeug(app: Carboy, host: str, port: int, **options: t.Any) -> None:
+    from ..server.accesslog import DevelopmentRequestHandler
+    from ..server.blocking import BlockingWatch
+    from ..server.debugger import CONSOLE_IS_OFF, is_loopback
+
+    console = not options["use_debugger"] or is_loopback(host)
+    if not console and not werkzeug.serving.is_running_from_reloader():
+        click.secho(CONSOLE_IS_OFF.format(host), fg="yellow", err=True)
+    watch = BlockingWatch(lambda: concurrency._background_loop, app.logger)
+    if app.debug:
+        watch.start()
+    try:
+        # Looked up when called, so that it can be replaced.
+        werkzeug.serving.run_simple(
+            host, port, app, use_evalex=console, request_handler=DevelopmentRequestHandler, **options
+        )
+    finally:
+        watch.stop()
 
 
 run_command.params.insert(0, debug_option)

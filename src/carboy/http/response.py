@@ -282,8 +282,8 @@ class Response(WerkzeugResponse):
         elif not self.direct_passthrough and not hasattr(body, "__aiter__"):
             body = self.get_app_iter({"REQUEST_METHOD": method})
             close = body.close
-        if not self._closers and (self.is_sequence or (method != "HEAD" and hasattr(body, "aclose"))):
-            # PERF: an async body is closed by who reads it; close() would take a thread for nothing.
+        if not self._closers and (self.is_sequence or hasattr(body, "aclose")):
+            # PERF: protocols close an async body where they iterate it. Calling close() too takes a thread.
             close = None
         return self._status, self._status_code, headers, body, close
 

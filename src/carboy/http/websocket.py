@@ -129,6 +129,7 @@ class WebSocket(Request):
     # The task of an async handler, cancelled when the client has left and the handler does not receive.
     _task: asyncio.Task[t.Any] | None = None
     _left = False
+    _farewell: asyncio.Task[None] | None = None
 
     _accepting: asyncio.Future[None] | None = None
     # The task that waits in receive(), if one does.
@@ -449,6 +450,9 @@ class WebSocket(Request):
         """Return whether *exc* only says that the client has left, or that this side has closed."""
         if isinstance(exc, asyncio.CancelledError):
             return self._left and not t.cast("asyncio.Task[t.Any]", current_task()).cancelling()
+        if self.close_code is None:
+            # Of another connection, to which the handler has sent something.
+            return False
         if isinstance(exc, BaseExceptionGroup):
             # Of a task group in which one task receives and others send.
             return exc.split(WebSocketDisconnect)[1] is None
@@ -468,6 +472,9 @@ class WebSocket(Request):
         if self.close_code is None:
             self._note_closed(code, reason)
             await self._send_close(code, reason)
+        elif self._farewell is not None:
+            # A server closes without a code where the application returns before it has sent one.
+            await asyncio.wait([self._farewell])
 
     async def _send_close(self, code: int, reason: str) -> None:
         if not self.accepted:
@@ -498,6 +505,7 @@ class WebSocket(Request):
             return
         self._note_closed(code, reason)
         task = self._loop.create_task(self._send_close(code, reason), context=Context())
+        self._farewell = task
         _closing.add(task)
         task.add_done_callback(_closing.discard)
 
@@ -539,7 +547,9 @@ class WebSocket(Request):
                 # that a busy handler still slows the client.
                 self._ahead = self._loop.create_task(_wait_for(self._connection.receive()))
                 self._ahead.add_done_callback(self._came_ahead)
-        self._was_elsewhere = elsewhere
+        if elsewhere is not self._was_elsewhere:
+            # PERF: an attribute more makes CPython give each idle connection a dictionary of its own (1 KB).
+            self._was_elsewhere = elsewhere
 
     def _came_ahead(self, ahead: asyncio.Task[t.Any]) -> None:
         if ahead.cancelled() or self._receiver is not None:

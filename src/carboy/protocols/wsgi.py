@@ -129,6 +129,7 @@ class AsyncBody:
                 if self._task is not None:
                     self._task.close()
                 else:
+                    # Nobody has read it.
                     close_iterable(self._iterable)
             finally:
                 if close is not None:

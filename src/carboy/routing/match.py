@@ -85,9 +85,10 @@ Match = tuple[Rule, dict[str, t.Any]]
 
 
 class _Table:
-    """The rules of a map, compiled. Never changed once it is made."""
+    """The rules of a map, compiled for HTTP or for WebSockets. Never changed once it is made."""
 
-    def __init__(self, url_map: Map) -> None:
+    def __init__(self, url_map: Map, websocket: bool) -> None:
+        self.websocket = websocket
         self.root = _Node()
         # Per path without variables: per method (None for any) the rule and its values; None if Werkzeug decides.
         self.static: dict[str, dict[str | None, Match | None]] = {}
@@ -121,7 +122,7 @@ class _Table:
                 edge = _Edge(part, _matches_anything(part))
                 node.dynamic.append(edge)
             node = edge.node
-        ordinary = not (redirects or rule.redirect_to is not None or rule.alias or rule.websocket)
+        ordinary = not (redirects or rule.redirect_to is not None or rule.alias or rule.websocket != self.websocket)
         defaults = dict(rule.defaults) if rule.defaults else None
         leaf = _Leaf(
             frozenset(rule.methods) if rule.methods is not None else None,
@@ -145,22 +146,25 @@ class Router:
     def __init__(self, url_map: Map) -> None:
         self.map = url_map
         self.version = -1
-        self._table = _Table(url_map)
+        self._table = _Table(url_map, False)
+        self._websockets = _Table(url_map, True)
 
-    def match(self, path: str, method: str) -> Match | None:
+    def match(self, path: str, method: str, websocket: bool = False) -> Match | None:
         """Return the rule and its values for an ordinary hit, else None.
 
         Args:
             path: Decoded, with one leading slash.
             method: In upper case.
+            websocket: Whether this is a WebSocket, which other rules match.
         """
         if self.map.version != self.version:
-            # Another thread may do the same; both make the same table.
+            # Another thread may do the same; both make the same tables.
             version = self.map.version
             self.map.update()
-            self._table = _Table(self.map)
+            self._table = _Table(self.map, False)
+            self._websockets = _Table(self.map, True)
             self.version = version
-        table = self._table
+        table = self._websockets if websocket else self._table
         by_method = table.static.get(path)
         if by_method is not None:
             hit = by_method[method] if method in by_method else by_method.get(None)

@@ -1,3 +1,1 @@
-"""The server for development; needs the extra ``carboy[server]``."""
-
-from .development import DevelopmentServer as DevelopmentServer
+"""Servers: one for development, one for production. Both stand on granian (the extra ``carboy[server]``)."""

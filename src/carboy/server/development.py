@@ -2,8 +2,7 @@
 
 Puts three parts together: granian's embedded server, which runs in a thread of
 its own; Werkzeug's reloader, which restarts the process and works with any
-server; and Werkzeug's interactive debugger, which wraps ``app.wsgi_app`` (what
-is wrapped there is honoured on every protocol).
+server; and Werkzeug's interactive debugger (:mod:`.debugger`).
 
 With reload on there are two processes: one that only starts the other again and
 again, and one that serves. Both run :meth:`DevelopmentServer.run`.
@@ -27,7 +26,6 @@ from pathlib import Path
 
 import click
 from werkzeug._reloader import run_with_reloader
-from werkzeug.debug import DebuggedApplication
 from werkzeug.serving import is_running_from_reloader, make_ssl_devcert
 
 try:
@@ -39,6 +37,12 @@ except ModuleNotFoundError as error:
         'Serving over ASGI or RSGI needs granian: pip install "carboy[server]"', name=error.name
     ) from error
 
+from ..lifecycle import ShutdownError, StartupError
+from .accesslog import AccessFilter, DevelopmentFormatter, wants_colour
+from .blocking import BlockingWatch
+from .debugger import CONSOLE_IS_OFF, NativeDebugger, is_loopback
+from .drain import end_long_lived
+
 if t.TYPE_CHECKING:
     from ..app import Carboy
 
@@ -46,7 +50,6 @@ STOP_TIMEOUT = 1.0
 """How long to wait for requests in flight before the process ends, in seconds."""
 
 _PORT_VARIABLE = "CARBOY_SERVER_PORT"
-_ACCESS_LOG_FORMAT = '%(addr)s - - [%(time)s] "%(method)s %(path)s %(protocol)s" %(status)d -'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,8 @@ class DevelopmentServer:
         host: A name, an IP address, or ``unix://`` and a file's path.
         port: 0 takes any free port.
         reload: Restart the process when a file changes.
-        debugger: Show errors in the interactive debugger.
+        debugger: Show errors in the interactive debugger. Its console is on only if
+            nobody but this machine can reach the address.
         cert: Serve HTTPS, with a certificate's file and its key's, or with a
             certificate made for this run (``adhoc``).
         extra_files: More files whose change restarts the process.
@@ -86,10 +90,8 @@ class DevelopmentServer:
         Raises:
             click.ClickException: The address is in use or does not exist.
         """
-        if self.debugger:
-            self._add_debugger()
         with contextlib.ExitStack() as stack:
-            worker = _Worker(self._server_options(stack))
+            worker = _Worker(self.app, self._server_options(stack))
             exit_code: int = 0
             try:
                 if self.reload:
@@ -109,19 +111,23 @@ class DevelopmentServer:
         # threads, which end a little after the server, abort the process if the interpreter goes away beneath them.
         os._exit(exit_code)
 
-    def _add_debugger(self) -> None:
-        debugged = DebuggedApplication(self.app.wsgi_app, evalex=True)
-        # SECURITY: the debugger answers only to these hosts; a page of another origin cannot reach it by DNS.
-        debugged.trusted_hosts.append(self.host)
-        self.app.wsgi_app = debugged  # type: ignore[method-assign]
+    def _target(self) -> t.Any:
+        """Return what is served: the application, with the debugger around it if that is on."""
+        if not self.debugger or (self.reload and not is_running_from_reloader()):
+            return _without_lifespan(self.app)
+        console = is_loopback(self.host)
+        if not console:
+            click.secho(CONSOLE_IS_OFF.format(self.host), fg="yellow", err=True)
+        return NativeDebugger(self.app, console, self.host)
 
     def _server_options(self, stack: contextlib.ExitStack) -> dict[str, t.Any]:
         options: dict[str, t.Any] = {
-            "target": self.app,
-            "interface": Interfaces(self.interface),
+            "target": self._target(),
+            # The application is started and shut down here, where it can be waited for.
+            "interface": Interfaces.RSGI if self.interface == "rsgi" else Interfaces.ASGINL,
             "log_level": LogLevels.error,
             "log_access": True,
-            "log_access_format": _ACCESS_LOG_FORMAT,
+            "backpressure": 20_000,
         }
         try:
             options |= self._claim_socket_file() if self.host.startswith("unix://") else self._claim_address()
@@ -169,47 +175,90 @@ class DevelopmentServer:
         return make_ssl_devcert(os.path.join(folder, "adhoc"), host=self.host)
 
 
+def _without_lifespan(app: Carboy) -> t.Any:
+    class Served:
+        __rsgi__ = staticmethod(app.__rsgi__)
+
+        def __call__(self, scope: t.Any, receive: t.Any, send: t.Any) -> t.Any:
+            return app(scope, receive, send)
+
+    return Served()
+
+
 class _Worker:
     """Granian in a thread: started by whoever calls ``serve``, stopped here."""
 
-    def __init__(self, options: dict[str, t.Any]) -> None:
+    def __init__(self, app: Carboy, options: dict[str, t.Any]) -> None:
+        self.app = app
         self.options = options
         self.started = threading.Event()
         self.finished = threading.Event()
 
     def serve(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(self._serve())
         finally:
             self.finished.set()
 
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.server = Server(**self.options)  # Also configures the access log.
-        logging.getLogger("granian.access").addFilter(_make_printable)
+        _log_access()
+        watch = BlockingWatch(lambda: self.loop, self.app.logger)
+        if self.app.debug:
+            watch.start()
+        try:
+            await self.app.lifecycle.startup()
+        except StartupError as error:
+            # It was logged. With the debugger on it is shown, too; else there is nothing to serve.
+            if not isinstance(self.options["target"], NativeDebugger):
+                return
+            cause = error.__cause__
+            self.options["target"].failure = cause if isinstance(cause, Exception) else error
         self.started.set()
-        await self.server.serve()
+        try:
+            await self.server.serve()
+        finally:
+            watch.stop()
+            # What failed was logged.
+            with contextlib.suppress(ShutdownError):
+                await self.app.lifecycle.shutdown()
 
     def stop(self, timeout: float) -> bool:
         """Stop serving; return whether that was done within *timeout* seconds."""
         if not self.started.is_set():
             return True
+        stop = self._stop(timeout / 2)
         try:
-            self.loop.call_soon_threadsafe(self.server.stop)
+            asyncio.run_coroutine_threadsafe(stop, self.loop)
         except RuntimeError:
+            stop.close()
             return True  # The loop is closed: it has stopped by itself.
         try:
             return self.finished.wait(timeout)
         except KeyboardInterrupt:
             return False
 
+    async def _stop(self, patience: float) -> None:
+        await end_long_lived(self.app, patience)
+        self.server.stop()  # type: ignore[no-untyped-call]
 
-def _make_printable(record: logging.LogRecord) -> bool:
-    # SECURITY: a path holds what the client likes, also what moves a terminal's cursor or begins a new line.
-    fields = t.cast(dict[str, t.Any], record.args)
-    target = f"{fields['path']}?{fields['query_string']}".removesuffix("?")
-    fields["path"] = "".join(char if char.isprintable() else f"%{ord(char):02x}" for char in target)
-    return True
+
+def _loop_factory() -> t.Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def _log_access() -> None:
+    logger = logging.getLogger("granian.access")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(DevelopmentFormatter(wants_colour(sys.stderr)))
+    logger.handlers[:] = [handler]
+    logger.addFilter(AccessFilter())
 
 
 def _run_until_interrupted(serve: t.Callable[[], None]) -> int:

@@ -1,0 +1,73 @@
+"""Family: WebSocket echo, beside the bare handlers and the peers, each on every server that it runs on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+from serving import CLIENT_CORE, Run, Target, cpu_seconds, serving, summarize, take_turns
+
+CONNECTIONS = 50
+SIZE = 100
+"""Bytes in a message, which is text."""
+ASGI_PEERS = {
+    "Starlette": "starlette_echo:app",
+    "Quart": "quart_echo:app",
+    "Litestar": "litestar_echo:app",
+    "BlackSheep": "blacksheep_echo:app",
+}
+
+
+def targets() -> list[Target]:
+    """Return what is measured; the first of each server is what the others are compared with."""
+    found = [
+        Target("granian RSGI", "bare callable", "bare_live:rsgi"),
+        Target("granian RSGI", "carboy", "carboy_live:app"),
+    ]
+    for server in ("granian ASGI", "uvicorn ASGI"):
+        found.append(Target(server, "bare callable", "bare_live:asgi"))
+        found.append(Target(server, "carboy", "carboy_live:app"))
+        found += [Target(server, name, app) for name, app in ASGI_PEERS.items()]
+    found.append(Target("Sanic's own", "Sanic", "sanic_echo:app"))
+    found.append(Target("Tornado's own", "Tornado", "tornado_echo"))
+    return found
+
+
+def load(target: Target, seconds: int) -> Run:
+    """Let 50 connections send and wait for the echo, again and again; every echo is compared with what was sent.
+
+    Raises:
+        RuntimeError: An echo was wrong, or a connection ended.
+    """
+    script = str(Path(__file__).with_name("echo_client.py"))
+    arguments = [str(target.port), str(CONNECTIONS), str(SIZE), str(seconds)]
+    client = subprocess.Popen(
+        ["taskset", "--cpu-list", CLIENT_CORE, sys.executable, script, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert client.stdin is not None and client.stdout is not None
+    # The handshakes are over when it says so.
+    client.stdout.readline()
+    before = cpu_seconds(target.pid)
+    output = client.communicate("go\n")[0]
+    used = cpu_seconds(target.pid) - before
+    if client.returncode:
+        raise RuntimeError(f"{target.label} failed as an echo")
+    run: Run = json.loads(output)
+    return {"messages_per_cpu_s": run["messages"] / used, **run}
+
+
+def measure(rounds: int, seconds: int) -> dict[str, t.Any]:
+    """Return the family's results."""
+    measured = targets()
+    with serving(measured):
+        for target in measured:
+            load(target, 1)
+        take_turns(measured, {"echo": lambda target: load(target, seconds)}, rounds)
+    settings = {"rounds": rounds, "seconds": seconds, "connections": CONNECTIONS, "size": SIZE}
+    return {**settings, "results": summarize(measured, "messages_per_cpu_s")}

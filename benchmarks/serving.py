@@ -1,0 +1,158 @@
+"""Applications on servers while they are measured: start them all, give each its turn, count their CPU time.
+
+All servers run at once and idle but for the one being measured, pinned to one core; the client runs on another. In each
+round every target gets its turn, so that whatever else the machine does meanwhile falls on all of them. The figure to
+trust is the server's CPU time, user and system, of its whole process tree: unlike a rate it hardly depends on how busy
+the machine is.
+"""
+# ruff: noqa: T201 - it tells how far it is
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import environment
+
+SERVER_CORE, CLIENT_CORE = "0", "1"
+STARTUP = 20.0
+"""Seconds that a server has to accept its first connection."""
+
+GRANIAN = "granian --workers 1 --no-access-log --log-level warning --host 127.0.0.1 --port {port} --interface"
+SERVERS = {
+    "granian WSGI": f"{GRANIAN} wsgi --blocking-threads 1 {{app}}",
+    "granian RSGI": f"{GRANIAN} rsgi {{app}}",
+    "granian ASGI": f"{GRANIAN} asginl {{app}}",
+    "uvicorn ASGI": "uvicorn --http httptools --loop uvloop --ws websockets-sansio --lifespan off --no-access-log"
+    " --log-level warning --host 127.0.0.1 --port {port} {app}",
+    "Sanic's own": "sanic {app} --single-process --no-access-logs --no-motd --host 127.0.0.1 --port {port}",
+    "Tornado's own": "python -m {app} {port}",
+}
+
+Run = dict[str, float]
+
+
+@dataclasses.dataclass
+class Target:
+    """An application on a server, and what was measured of it: per measurement, one entry per round."""
+
+    server: str
+    name: str
+    app: str
+    port: int = 0
+    pid: int = 0
+    runs: dict[str, list[Run]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What to call it in a message."""
+        return f"{self.name} on {self.server}"
+
+
+@contextlib.contextmanager
+def serving(targets: list[Target], variables: dict[str, str] | None = None) -> t.Iterator[None]:
+    """Serve *targets*, each on a free port, while the context lasts.
+
+    Args:
+        variables: More environment variables for the servers.
+
+    Raises:
+        RuntimeError: One of them does not start.
+    """
+    with contextlib.ExitStack() as stack:
+        for target in targets:
+            stack.enter_context(_serving(target, {**environment.variables(), **(variables or {})}))
+        yield
+
+
+@contextlib.contextmanager
+def _serving(target: Target, variables: dict[str, str]) -> t.Iterator[None]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        target.port = probe.getsockname()[1]
+    command = SERVERS[target.server].format(port=target.port, app=target.app).split()
+    command[0] = str(environment.VENV / "bin" / command[0])
+    process = subprocess.Popen(
+        ["taskset", "--cpu-list", SERVER_CORE, *command], env=variables, cwd=environment.VENV, stdout=subprocess.DEVNULL
+    )
+    target.pid = process.pid
+    try:
+        _wait_until_up(target, process)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            for pid in process_tree(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait_until_up(target: Target, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + STARTUP
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", target.port), 1):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"{target.label} did not start")
+
+
+def process_tree(pid: int) -> list[int]:
+    """Return *pid* and its descendants."""
+    pids = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            pids += process_tree(int(child))
+    return pids
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time, user and system, that the process tree of *pid* has used."""
+    ticks = 0
+    for member in process_tree(pid):
+        # proc(5): the second field, the command, may hold spaces and ends with the last ")".
+        fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def take_turns(targets: list[Target], measurements: dict[str, t.Callable[[Target], Run]], rounds: int) -> None:
+    """Measure each target once per round, into its ``runs``; each round begins with another target."""
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+        for name, measure in measurements.items():
+            for i in range(len(targets)):
+                target = targets[(i + number) % len(targets)]
+                target.runs.setdefault(name, []).append(measure(target))
+
+
+def summarize(targets: list[Target], figure: str) -> list[dict[str, t.Any]]:
+    """Return one row per measurement and target: medians, and the spread of *figure*.
+
+    ``ratio`` is *figure* against that of the server's first target if this is a bare callable: the median of each
+    round's own ratio, since what disturbed one round disturbed both sides of it.
+    """
+    rows = []
+    for name in targets[0].runs:
+        for target in targets:
+            first = next(other for other in targets if other.server == target.server)
+            runs = target.runs[name]
+            row: dict[str, t.Any] = {"server": target.server, "measurement": name, "target": target.name}
+            row |= {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+            row["range"] = [min(run[figure] for run in runs), max(run[figure] for run in runs)]
+            if first.name.startswith("bare"):
+                ratios = [run[figure] / other[figure] for run, other in zip(runs, first.runs[name], strict=True)]
+                row["ratio"] = statistics.median(ratios)
+                row["ratio_range"] = [min(ratios), max(ratios)]
+            rows.append(row)
+    return rows

@@ -141,9 +141,9 @@ def _drop(task: asyncio.Task[Answer]) -> None:
     _overdue.discard(task)
     if task.cancelled() or task.exception() is not None:
         return
-    (_, _, _, _, close), context = task.result()
-    if close is not None:
-        closing = task.get_loop().create_task(run_close(close, context))
+    (_, _, _, body, close), context = task.result()
+    if close is not None or hasattr(body, "aclose"):
+        closing = task.get_loop().create_task(close_body(body, close, context))
         _closing.add(closing)
         closing.add_done_callback(_closing.discard)
 

@@ -26,8 +26,10 @@ BYTES_MORE = 8 * 1024
 LEFT_OVER = 1.05
 """Memory after all have closed, against the bare handler's."""
 KEPT_MORE = 0.1
-"""Under uvicorn all connections live in Python's own heap, of which more stays behind in fragments the larger it was. It
-will do there if the share of what the connections took that is not given back is the bare handler's, or this much more."""
+"""Under uvicorn all connections live in Python's own heap, of which more stays behind in fragments the larger it was.
+There it will do if the share of what the connections took that is not given back is at most this much above the bare
+handler's.
+"""
 WARM_UP = 200
 SAMPLED = 400
 ROUNDS = 100

@@ -23,7 +23,7 @@ async def temperature() -> AsyncIterator[ServerSentEvent]:
     number = int(request.last_event_id or 0)
     while True:
         number += 1
-        reading = {"celsius": round(66 + random.random() * 2, 1)}  # noqa: S311
+        reading = {"celsius": round(66 + random.random() * 2, 1)}
         yield ServerSentEvent(reading, event="reading", id=number)
         await asyncio.sleep(app.config["INTERVAL"])
 

@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import AsyncIterator, Iterator
 
-from carboy import Carboy, Response, request, stream_template_string, stream_with_context
+from carboy import Carboy, Response, jsonl, request, stream_template_string, stream_with_context
 
 app = Carboy(__name__)
 
@@ -29,6 +29,14 @@ def squares() -> Response:
             line.truncate()
 
     return Response(rows(), mimetype="text/csv")
+
+
+@app.get("/squares.jsonl")
+@jsonl
+def squares_as_json() -> Iterator[dict[str, int]]:
+    """Send the same as JSON Lines: one item to a line."""
+    for number in range(request.args.get("rows", 10, type=int)):
+        yield {"number": number, "square": number * number}
 
 
 @app.get("/countdown")

@@ -26,8 +26,8 @@ BYTES_MORE = 8 * 1024
 LEFT_OVER = 1.05
 """Memory after all have closed, against the bare handler's."""
 KEPT_MORE = 0.1
-"""Under uvicorn all connections live in Python's own heap, of which more stays behind in fragments the larger it was.
-There it will do if the share of what the connections took that is not given back is at most this much above the bare
+"""Of Python's own heap more stays behind in fragments the larger it was; under uvicorn all connections live there. So it
+will do, too, if the share of what the connections took that is not given back is at most this much above the bare
 handler's.
 """
 WARM_UP = 200
@@ -253,7 +253,7 @@ def test_memory_beside_the_bare_handler(name, kind, count, tmp_path, capsys):
         for app, one in seen.items():
             print(f"  {app:<7}{summary(one)}")
     assert more <= BYTES_MORE
-    assert left_over <= LEFT_OVER or (name == "uvicorn" and kept(own, count) <= kept(bare, count) + KEPT_MORE)
+    assert left_over <= LEFT_OVER or kept(own, count) <= kept(bare, count) + KEPT_MORE
 
 
 def kept(one, count):

@@ -26,9 +26,13 @@ def targets() -> list[Target]:
     found = [
         Target("granian RSGI", "bare callable", "bare_live:rsgi"),
         Target("granian RSGI", "carboy", "carboy_live:app"),
+        Target("granian RSGI", "carboy, `carboy serve`", "carboy_live:app", "carboy serve RSGI"),
+        Target("granian ASGI", "bare callable", "bare_live:asgi"),
+        Target("granian ASGI", "carboy, `carboy serve`", "carboy_live:app", "carboy serve ASGI"),
     ]
     for server in ("granian ASGI", "uvicorn ASGI"):
-        found.append(Target(server, "bare callable", "bare_live:asgi"))
+        if server != "granian ASGI":
+            found.append(Target(server, "bare callable", "bare_live:asgi"))
         found.append(Target(server, "carboy", "carboy_live:app"))
         found += [Target(server, name, app) for name, app in ASGI_PEERS.items()]
     found.append(Target("Sanic's own", "Sanic", "sanic_echo:app"))

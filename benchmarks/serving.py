@@ -34,6 +34,9 @@ SERVERS = {
     "granian ASGI": f"{GRANIAN} asginl {{app}}",
     "uvicorn ASGI": "uvicorn --http httptools --loop uvloop --ws websockets-sansio --lifespan off --no-access-log"
     " --log-level warning --host 127.0.0.1 --port {port} {app}",
+    # The same server, as carboy starts it.
+    "carboy serve RSGI": "python -m carboy --app {app} serve --interface rsgi --log-level warning --port {port}",
+    "carboy serve ASGI": "python -m carboy --app {app} serve --interface asgi --log-level warning --port {port}",
     "Sanic's own": "sanic {app} --single-process --no-access-logs --no-motd --host 127.0.0.1 --port {port}",
     "Tornado's own": "python -m {app} {port}",
 }
@@ -48,6 +51,8 @@ class Target:
     server: str
     name: str
     app: str
+    launcher: str = ""
+    """Of `SERVERS` the one that starts it, if not *server*, beside whose others it stands."""
     port: int = 0
     pid: int = 0
     runs: dict[str, list[Run]] = dataclasses.field(default_factory=dict)
@@ -79,7 +84,7 @@ def _serving(target: Target, variables: dict[str, str]) -> t.Iterator[None]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         target.port = probe.getsockname()[1]
-    command = SERVERS[target.server].format(port=target.port, app=target.app).split()
+    command = SERVERS[target.launcher or target.server].format(port=target.port, app=target.app).split()
     command[0] = str(environment.VENV / "bin" / command[0])
     process = subprocess.Popen(
         ["taskset", "--cpu-list", SERVER_CORE, *command], env=variables, cwd=environment.VENV, stdout=subprocess.DEVNULL

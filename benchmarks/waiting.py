@@ -21,6 +21,8 @@ def targets() -> list[Target]:
     for server, protocol in (("granian RSGI", "rsgi"), ("granian ASGI", "asgi"), ("uvicorn ASGI", "asgi")):
         found.append(Target(server, "bare callable", f"bare_live:{protocol}"))
         found.append(Target(server, "carboy, async view", "carboy_live:app"))
+        if server == "granian RSGI":
+            found.append(Target(server, "carboy, async view, `carboy serve`", "carboy_live:app", "carboy serve RSGI"))
     return found
 
 

@@ -397,6 +397,12 @@ def test_routes_with_domains(host_matching, title):
     assert [line.split()[0] for line in lines[2:]] == ["to_a", "to_b"]
 
 
+def test_routes_of_websockets():
+    app = carboy.Flask("app", static_folder=None)
+    app.add_websocket("/ws", "talk", lambda: None)
+    assert routes(app).splitlines()[-1].split() == ["talk", "WebSocket", "/ws"]
+
+
 def test_no_routes():
     assert routes(create_app()) == "No routes were registered.\n"
 

@@ -195,6 +195,13 @@ def test_interface_as_told(serve, interface):
     assert served.get()[0] == 200
 
 
+@pytest.mark.parametrize("interface", ["wsgi", "asgi", "rsgi"])
+@pytest.mark.parametrize(("own", "expected"), [("", "10000"), ("import gc; gc.set_threshold(500, 5, 5)\n", "500")])
+def test_garbage_collection_is_calm(serve, interface, own, expected):
+    view = "@app.get('/gc')\ndef gc_(): import gc; return f'{gc.get_threshold()[0]} {gc.get_freeze_count() > 0}'\n"
+    assert serve(own + BASE + view, "--interface", interface).get("/gc") == (200, f"{expected} True")
+
+
 @pytest.mark.parametrize(
     ("cgroup", "most"), [("max 100000", 10_000), ("150000 100000", 2), ("50000 100000", 1), ("", 10_000)]
 )

@@ -25,7 +25,7 @@ def routes_command(sort: str, all_methods: bool) -> None:
     rows = [
         {
             "endpoint": rule.endpoint,
-            "methods": ", ".join(sorted((rule.methods or set()) - hidden)),
+            "methods": "WebSocket" if rule.websocket else ", ".join(sorted((rule.methods or set()) - hidden)),
             "domain": (rule.host if url_map.host_matching else rule.subdomain) or "",
             "rule": rule.rule,
         }

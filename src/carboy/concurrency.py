@@ -407,7 +407,11 @@ class IteratorTask:
         self._is_asked = False
         if error is not None:
             self._is_over = True
-            raise error
+            try:
+                raise error
+            finally:
+                # It holds this frame, which would hold it: a cycle.
+                del error
         return item
 
     def end(self) -> None:

@@ -45,6 +45,7 @@ def app(mismatches):
     add_async_hooks(with_async_hooks, check)
     add_views(app, with_async_hooks, check)
     add_streams(app, check)
+    add_events(app, check)
     add_errors(app, check)
     app.register_blueprint(with_async_hooks)
     return app
@@ -130,6 +131,24 @@ def add_streams(app, check):
         return carboy.stream_with_context(parts())
 
 
+def add_events(app, check):
+    @app.get("/sync-events/<int:n>")
+    @carboy.sse
+    def sync_events(n):
+        for digit in str(n):
+            time.sleep(0)
+            check(n)
+            yield digit
+
+    @app.get("/async-events/<int:n>")
+    @carboy.sse
+    async def async_events(n):
+        for digit in str(n):
+            await asyncio.sleep(0)
+            check(n)
+            yield digit
+
+
 def add_errors(app, check):
     @app.get("/error/<int:n>")
     async def error_view(n):
@@ -144,7 +163,19 @@ def add_errors(app, check):
         return str(n)
 
 
-KINDS = ["sync", "async", "async", "hooks", "sync-hooks", "session", "sync-stream", "async-stream", "error"]
+KINDS = [
+    "sync",
+    "async",
+    "async",
+    "hooks",
+    "sync-hooks",
+    "session",
+    "sync-stream",
+    "async-stream",
+    "sync-events",
+    "async-events",
+    "error",
+]
 
 
 class Requests:
@@ -162,6 +193,8 @@ class Requests:
 
     def answered(self, n, headers, body):
         headers = {name.lower(): value for name, value in headers}
+        if headers["content-type"] == "text/event-stream":
+            body = b"".join(line[6:] for line in body.split(b"\n") if line.startswith(b"data: "))
         if body != str(n).encode() or headers["x-n"] != str(n):
             self.mismatches.append((n, headers, body))
         if "last" in headers.get("set-cookie", ""):

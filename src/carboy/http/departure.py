@@ -26,6 +26,14 @@ def watch(request: Request) -> asyncio.Task[None]:
     return task
 
 
+def forget(request: Request) -> None:
+    """End the watch, when the request was answered."""
+    if request.departure is not None:
+        request.departure.cancel()
+        # What the task ends with holds the request, which would hold the task: a cycle.
+        request.departure = request.client_channel = None
+
+
 async def _wait(request: Request) -> None:
     if request.reads_body:
         # What the server tells now belongs to the view, which may read while it answers.

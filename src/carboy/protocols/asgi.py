@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import BadRequest, ClientDisconnected
 
+from ..http import departure
 from ..http.websocket import NO_STATUS, NORMAL, WebSocket, WebSocketDisconnect
 from . import lifespan, loop
 
@@ -108,7 +109,7 @@ async def _http(
             await send({"type": "http.response.body", "body": b""})
     finally:
         if request.departure is not None:
-            request.departure.cancel()
+            departure.forget(request)
 
 
 async def _send(send: Send, piece: bytes) -> None:

@@ -9,6 +9,7 @@ import typing as t
 
 from werkzeug.exceptions import BadRequest, ClientDisconnected
 
+from ..http import departure
 from ..http.websocket import NO_STATUS, WebSocket, WebSocketDisconnect
 from ..lifecycle import ShutdownError, StartupError
 from . import loop
@@ -90,7 +91,7 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
         await loop.stream(request, body, close, context, functools.partial(_send, transport))
     finally:
         if request.departure is not None:
-            request.departure.cancel()
+            departure.forget(request)
 
 
 async def _websocket(app: Carboy, websocket: WebSocket, host: str | None, protocol: t.Any) -> None:

@@ -26,8 +26,8 @@ BYTES_MORE = 8 * 1024
 LEFT_OVER = 1.05
 """Memory after all have closed, against the bare handler's."""
 KEPT_MORE = 0.1
-"""Of Python's own heap more stays behind in fragments the larger it was; under uvicorn all connections live there. So it
-will do, too, if the share of what the connections took that is not given back is at most this much above the bare
+"""Of Python's own heap more stays behind in fragments the larger it was; under uvicorn all connections live there. So
+it will do, too, if the share of what the connections took that is not given back is at most this much above the bare
 handler's.
 """
 WARM_UP = 200

@@ -75,7 +75,8 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
             app,
             request,
             host,
-            "upgrade" not in incoming,
+            # Granian makes a handshake a WebSocket of its own.
+            True,
             _Chunks(protocol, length) if has_body else None,
             length,
         )

@@ -422,9 +422,9 @@ class WebSocket(Request):
             allowed: Origins that may, such as ``https://example.com``; ``*`` for
                 any; None for those with the host and port of the connection.
         """
-        get_header = self._get_header
+        reader = self._reader
         # PERF: the environ, which `headers` is a view of, would be kept as long as the connection (2 KB).
-        origin = self.headers.get("Origin") if get_header is None else get_header("origin")
+        origin = self.headers.get("Origin") if reader is None else reader.get_header(self._source, "origin")
         if origin is None:
             return False
         if allowed is not None:

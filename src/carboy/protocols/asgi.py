@@ -45,9 +45,8 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
     request = request_class.from_connection(
         scope.get("method", "GET"),
         path,
-        scope["query_string"],
-        functools.partial(make_environ, scope, headers, path),
-        lambda name: None if (value := headers.get(name.encode())) is None else value.decode("latin1"),
+        Reader,
+        (scope, headers, path),
     )
     if "\ufffd" in path and not _is_utf8(scope.get("raw_path")):
         request.routing_exception = BadRequest("The path is not valid UTF-8.")
@@ -219,30 +218,50 @@ def _is_utf8(raw_path: bytes | None) -> bool:
     return True
 
 
-def make_environ(scope: Scope, headers: dict[bytes, bytes], path: str, request: Request) -> dict[str, t.Any]:
-    """Return the WSGI environ (PEP 3333) that says what *scope* says."""
-    server = scope.get("server") or ("localhost", None)
-    client = scope.get("client") or ("", 0)
-    environ: dict[str, t.Any] = {
-        "REQUEST_METHOD": scope.get("method", "GET"),
-        "SCRIPT_NAME": (scope.get("root_path") or "").encode().decode("latin1"),
-        "PATH_INFO": path.encode().decode("latin1"),
-        "QUERY_STRING": scope["query_string"].decode("latin1"),
-        "SERVER_NAME": server[0],
-        "SERVER_PORT": str(server[1] or (443 if scope.get("scheme") == "https" else 80)),
-        "SERVER_PROTOCOL": f"HTTP/{scope.get('http_version', '1.1')}",
-        "REMOTE_ADDR": client[0],
-        "REMOTE_PORT": str(client[1]),
-        "asgi.scope": scope,
-    }
-    raw_path = scope.get("raw_path")
-    if raw_path is not None:
-        environ["RAW_URI"] = environ["REQUEST_URI"] = raw_path.decode("latin1") + (
-            f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else ""
-        )
-    add_headers(environ, ((name.decode("latin1"), value.decode("latin1")) for name, value in headers.items()))
-    add_wsgi_keys(environ, scope.get("scheme", "http"), request)
-    return environ
+Source = tuple[Scope, dict[bytes, bytes], str]
+"""The scope, its headers by name, and the path below the root path."""
+
+
+class Reader:
+    """Reads a request from its scope."""
+
+    @staticmethod
+    def make_environ(source: Source, request: Request) -> dict[str, t.Any]:
+        """Return the WSGI environ (PEP 3333) that says what the scope says."""
+        scope, headers, path = source
+        server = scope.get("server") or ("localhost", None)
+        client = scope.get("client") or ("", 0)
+        environ: dict[str, t.Any] = {
+            "REQUEST_METHOD": scope.get("method", "GET"),
+            "SCRIPT_NAME": (scope.get("root_path") or "").encode().decode("latin1"),
+            "PATH_INFO": path.encode().decode("latin1"),
+            "QUERY_STRING": scope["query_string"].decode("latin1"),
+            "SERVER_NAME": server[0],
+            "SERVER_PORT": str(server[1] or (443 if scope.get("scheme") == "https" else 80)),
+            "SERVER_PROTOCOL": f"HTTP/{scope.get('http_version', '1.1')}",
+            "REMOTE_ADDR": client[0],
+            "REMOTE_PORT": str(client[1]),
+            "asgi.scope": scope,
+        }
+        raw_path = scope.get("raw_path")
+        if raw_path is not None:
+            environ["RAW_URI"] = environ["REQUEST_URI"] = raw_path.decode("latin1") + (
+                f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else ""
+            )
+        add_headers(environ, ((name.decode("latin1"), value.decode("latin1")) for name, value in headers.items()))
+        add_wsgi_keys(environ, scope.get("scheme", "http"), request)
+        return environ
+
+    @staticmethod
+    def get_header(source: Source, name: str) -> str | None:
+        """Return the value of the header with the lower-case *name*."""
+        value = source[1].get(name.encode())
+        return None if value is None else value.decode("latin1")
+
+    @staticmethod
+    def get_query_string(source: Source) -> bytes:
+        """Return the query string as it came."""
+        return t.cast(bytes, source[0]["query_string"])
 
 
 def add_headers(environ: dict[str, t.Any], headers: t.Iterable[tuple[str, str]]) -> None:

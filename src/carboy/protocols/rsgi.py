@@ -46,12 +46,11 @@ def change(loop: asyncio.AbstractEventLoop, work: t.Coroutine[t.Any, t.Any, None
 async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
     """Serve one connection."""
     incoming = scope.headers
-    get_header = incoming.get
     method: str = scope.method
     path: str = scope.path
     is_http = scope.proto == "http"
     request = (app.request_class if is_http else app.websocket_class or WebSocket).from_connection(
-        method, path, scope.query_string.encode("latin1"), functools.partial(make_environ, scope), get_header
+        method, path, Reader, scope
     )
     if not path.isascii() and "\ufffd" in path:
         # The server has put it for what it could not decode, and does not tell the path as it came.
@@ -63,7 +62,7 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
         return
     length: int | None = None
     if "content-length" in incoming:
-        announced = get_header("content-length")
+        announced = incoming.get("content-length")
         length = int(announced) if announced.isdigit() else None
         has_body = length != 0
     else:
@@ -194,23 +193,37 @@ class _Chunks:
         return chunk
 
 
-def make_environ(scope: t.Any, request: Request) -> dict[str, t.Any]:
-    """Return the WSGI environ (PEP 3333) that says what *scope* says."""
-    host, _, port = scope.server.rpartition(":")
-    client, _, client_port = scope.client.rpartition(":")
-    environ: dict[str, t.Any] = {
-        "REQUEST_METHOD": scope.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": scope.path.encode().decode("latin1"),
-        "QUERY_STRING": scope.query_string,
-        "SERVER_NAME": host or scope.server,
-        "SERVER_PORT": port or "80",
-        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": client.strip("[]"),
-        "REMOTE_PORT": client_port,
-        "rsgi.scope": scope,
-    }
-    add_headers(environ, scope.headers.items())
-    environ.setdefault("HTTP_HOST", scope.authority or environ["SERVER_NAME"])
-    add_wsgi_keys(environ, scope.scheme, request)
-    return environ
+class Reader:
+    """Reads a request from its scope."""
+
+    @staticmethod
+    def make_environ(scope: t.Any, request: Request) -> dict[str, t.Any]:
+        """Return the WSGI environ (PEP 3333) that says what *scope* says."""
+        host, _, port = scope.server.rpartition(":")
+        client, _, client_port = scope.client.rpartition(":")
+        environ: dict[str, t.Any] = {
+            "REQUEST_METHOD": scope.method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": scope.path.encode().decode("latin1"),
+            "QUERY_STRING": scope.query_string,
+            "SERVER_NAME": host or scope.server,
+            "SERVER_PORT": port or "80",
+            "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+            "REMOTE_ADDR": client.strip("[]"),
+            "REMOTE_PORT": client_port,
+            "rsgi.scope": scope,
+        }
+        add_headers(environ, scope.headers.items())
+        environ.setdefault("HTTP_HOST", scope.authority or environ["SERVER_NAME"])
+        add_wsgi_keys(environ, scope.scheme, request)
+        return environ
+
+    @staticmethod
+    def get_header(scope: t.Any, name: str) -> str | None:
+        """Return the value of the header with the lower-case *name*."""
+        return t.cast("str | None", scope.headers.get(name))
+
+    @staticmethod
+    def get_query_string(scope: t.Any) -> bytes:
+        """Return the query string as it came."""
+        return t.cast(bytes, scope.query_string.encode("latin1"))

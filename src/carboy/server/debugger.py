@@ -8,7 +8,6 @@ application, which answers in a worker thread.
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import socket
 import typing as t
@@ -23,13 +22,15 @@ from ..protocols import asgi, rsgi
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
+    from ..http.request import Reader
 
 CONSOLE_IS_OFF = " * The debugger shows errors, but its console is off: not only this machine can reach {}."
 
 _CAUGHT = "carboy.caught"
 _NOT_MINE = "carboy.not_mine"
 _Answer = tuple[int, list[tuple[str, str]], bytes]
-_MakeEnviron = t.Callable[..., dict[str, t.Any]]
+_Asked = tuple[type["Reader"], t.Any]
+"""What reads a request, and what it reads it from."""
 
 
 def is_loopback(host: str) -> bool:
@@ -64,8 +65,8 @@ class NativeDebugger:
         if scope.proto != "http":
             await self._app.__rsgi__(scope, protocol)
             return
-        make_environ = functools.partial(rsgi.make_environ, scope)
-        answer = await self._answer_first(scope.path, scope.query_string, make_environ)
+        asked = rsgi.Reader, scope
+        answer = await self._answer_first(scope.path, scope.query_string, asked)
         if answer is None:
             watched = _WatchedProtocol(protocol)
             try:
@@ -74,7 +75,7 @@ class NativeDebugger:
             except Exception as error:
                 if watched.has_answered:
                     raise
-                answer = await self._show(error, make_environ)
+                answer = await self._show(error, asked)
         protocol.response_bytes(*answer)
 
     async def __call__(self, scope: t.Any, receive: t.Any, send: t.Any) -> None:
@@ -90,8 +91,8 @@ class NativeDebugger:
             has_answered = True
             await send(message)
 
-        make_environ = functools.partial(asgi.make_environ, scope, asgi._headers(scope["headers"]), scope["path"])
-        answer = await self._answer_first(scope["path"], scope["query_string"].decode("latin1"), make_environ)
+        asked = asgi.Reader, (scope, asgi._headers(scope["headers"]), scope["path"])
+        answer = await self._answer_first(scope["path"], scope["query_string"].decode("latin1"), asked)
         if answer is None:
             try:
                 await self._app(scope, receive, watched_send)
@@ -99,7 +100,7 @@ class NativeDebugger:
             except Exception as error:
                 if has_answered:
                     raise
-                answer = await self._show(error, make_environ)
+                answer = await self._show(error, asked)
         status, headers, body = answer
         await send(
             {
@@ -110,20 +111,21 @@ class NativeDebugger:
         )
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer_first(self, path: str, query: str, make_environ: _MakeEnviron) -> _Answer | None:
+    async def _answer_first(self, path: str, query: str, asked: _Asked) -> _Answer | None:
         """Return the answer to a request that is not for the application; None if it is."""
         if "__debugger__=yes" in query or (self._debugger.evalex and path == self._debugger.console_path):
-            answer = await self._ask_debugger(None, make_environ)
+            answer = await self._ask_debugger(None, asked)
             if answer is not None:
                 return answer
-        return None if self.failure is None else await self._show(self.failure, make_environ)
+        return None if self.failure is None else await self._show(self.failure, asked)
 
-    async def _show(self, error: Exception, make_environ: _MakeEnviron) -> _Answer:
-        return t.cast(_Answer, await self._ask_debugger(error, make_environ))
+    async def _show(self, error: Exception, asked: _Asked) -> _Answer:
+        return t.cast(_Answer, await self._ask_debugger(error, asked))
 
-    async def _ask_debugger(self, caught: Exception | None, make_environ: _MakeEnviron) -> _Answer | None:
+    async def _ask_debugger(self, caught: Exception | None, asked: _Asked) -> _Answer | None:
         # The request only for what an environ says of its body, of which the debugger reads nothing.
-        environ = make_environ(self._app.request_class.from_connection("GET", "/", b"", make_environ, lambda _: None))
+        reader, source = asked
+        environ = reader.make_environ(source, self._app.request_class.from_connection("GET", "/", reader, source))
         # A list, because the environ is copied on its way.
         not_mine: list[bool] = []
         environ[_CAUGHT], environ[_NOT_MINE] = caught, not_mine

@@ -41,12 +41,12 @@ class _WebSocketProxy(LocalProxy["WebSocket"]):
     @property
     def receive(self) -> t.Callable[[], t.Any]:
         ctx = _cv_request.get(None)
-        return (current_websocket() if ctx is None else t.cast("WebSocket", ctx.request)).receive
+        return (current_websocket() if ctx is None else ctx.request).receive  # type: ignore[attr-defined,no-any-return]
 
     @property
     def send(self) -> t.Callable[[str | bytes], t.Any]:
         ctx = _cv_request.get(None)
-        return (current_websocket() if ctx is None else t.cast("WebSocket", ctx.request)).send
+        return (current_websocket() if ctx is None else ctx.request).send  # type: ignore[attr-defined,no-any-return]
 
 
 app_ctx: AppContext = _proxy(current_app_context, None, NO_APP_MESSAGE)

@@ -140,7 +140,8 @@ class _Connection:
         if event["type"] != "websocket.receive":
             raise WebSocketDisconnect(int(event.get("code") or NO_STATUS), event.get("reason") or "")
         text = event.get("text")
-        return t.cast("str | bytes", event["bytes"]) if text is None else t.cast(str, text)
+        message: str | bytes = event["bytes"] if text is None else text
+        return message
 
     def send(self, data: str | bytes) -> t.Awaitable[None]:
         return self._send({"type": "websocket.send", "text" if type(data) is str else "bytes": data})
@@ -261,7 +262,8 @@ class Reader:
     @staticmethod
     def get_query_string(source: Source) -> bytes:
         """Return the query string as it came."""
-        return t.cast(bytes, source[0]["query_string"])
+        query: bytes = source[0]["query_string"]
+        return query
 
 
 def add_headers(environ: dict[str, t.Any], headers: t.Iterable[tuple[str, str]]) -> None:

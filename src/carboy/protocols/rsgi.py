@@ -138,13 +138,13 @@ class _Connection:
         if event.kind == 0:
             # The server does not tell the code that came.
             raise WebSocketDisconnect(NO_STATUS)
-        return t.cast("str | bytes", event.data)
+        message: str | bytes = event.data
+        return message
 
     def send(self, data: str | bytes) -> t.Awaitable[None]:
         transport = self._transport
-        return t.cast(
-            "t.Awaitable[None]", transport.send_str(data) if type(data) is str else transport.send_bytes(data)
-        )
+        sent: t.Awaitable[None] = transport.send_str(data) if type(data) is str else transport.send_bytes(data)
+        return sent
 
     async def close(self, code: int, reason: str) -> None:
         self._protocol.close()
@@ -221,9 +221,11 @@ class Reader:
     @staticmethod
     def get_header(scope: t.Any, name: str) -> str | None:
         """Return the value of the header with the lower-case *name*."""
-        return t.cast("str | None", scope.headers.get(name))
+        value: str | None = scope.headers.get(name)
+        return value
 
     @staticmethod
     def get_query_string(scope: t.Any) -> bytes:
         """Return the query string as it came."""
-        return t.cast(bytes, scope.query_string.encode("latin1"))
+        query: bytes = scope.query_string.encode("latin1")
+        return query

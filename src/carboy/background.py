@@ -364,13 +364,12 @@ class TaskContext(RequestContext):
     """
 
     async def _pop(self, exc: BaseException | None, inline: bool) -> None:
-        app_token = None
         try:
             await self.app._teardown_appcontext(self, exc, inline)
         finally:
-            app_token = self._leave_request()
-            if app_token is not None:
-                self._leave_app(app_token)
+            pushed = self._leave_request()
+            if pushed[2]:
+                self._leave_app(pushed)
 
 
 class GoneBody(io.RawIOBase):

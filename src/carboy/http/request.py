@@ -178,7 +178,7 @@ class Request(WerkzeugRequest):
     """Whether the form, and with it the files, were read from the body."""
 
     closes_plainly = True
-    """Whether ``close`` has nothing to do where there are no files and no body."""
+    """Whether ``close`` has nothing to do: there are neither files nor a body."""
 
     has_response = True
     """Whether it is answered by one response, which background tasks wait for."""
@@ -308,6 +308,7 @@ class Request(WerkzeugRequest):
     def set_input(self, stream: t.Any) -> None:
         """Make *stream* the raw body of a request from ASGI or RSGI."""
         self._input = stream
+        self.closes_plainly = False
         if self.environ_is_made:
             self.environ["wsgi.input"] = stream
 
@@ -418,6 +419,7 @@ class Request(WerkzeugRequest):
 
     def _load_form_data(self) -> None:
         self.form_is_parsed = True
+        self.closes_plainly = False
         super()._load_form_data()
         ctx = _cv_app.get(None)
         if ctx is not None and ctx.app.debug and self.mimetype != "multipart/form-data" and not self.files:

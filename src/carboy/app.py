@@ -1081,6 +1081,8 @@ _WATCHED = frozenset(
         "before_request_funcs",
         "before_serving_funcs",
         "before_websocket_funcs",
+        "json",
+        "response_class",
         "session_interface",
         "subdomain_matching",
         "teardown_appcontext_funcs",

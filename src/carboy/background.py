@@ -335,7 +335,7 @@ class Deferred:
     def after_sending(self, wire: Wire) -> Wire:
         """Return *wire* so that the tasks start when it was sent or given up."""
         self._awaits_sending = True
-        status, code, headers, body, close = wire
+        status, code, headers, body, close, context = wire
 
         def close_and_start() -> None:
             try:
@@ -344,7 +344,7 @@ class Deferred:
             finally:
                 self.start()
 
-        return status, code, headers, body, close_and_start
+        return status, code, headers, body, close_and_start, context
 
     def context_left(self, ctx: RequestContext, failed: bool) -> None:
         """Start the tasks if *ctx* was theirs and no response will be sent.

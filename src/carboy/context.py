@@ -379,7 +379,7 @@ class RequestContext(AppContext):
             self._pushed = (request_before, app_before, False, None, self._pushed)
             return
         _cv_app.set(self)
-        if app_before is request_before is self._pushed is None:
+        if app_before is None and request_before is None and self._pushed is None:
             self._pushed = _FIRST
         else:
             self._pushed = (request_before, app_before, True, None, self._pushed)

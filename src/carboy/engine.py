@@ -27,7 +27,7 @@ from .context import RequestContext
 from .errors import call_override, log_exception, respond_to
 from .http.response import InvalidHeader
 from .plan import Plan, Profile, Steps, compile_plan, compile_profile
-from .results import to_response
+from .results import to_response, to_wire
 from .routing import check_host
 from .signals import (
     appcontext_tearing_down,
@@ -49,7 +49,6 @@ if t.TYPE_CHECKING:
     from .http.websocket import WebSocket
 
 T = t.TypeVar("T")
-W = t.TypeVar("W")
 
 
 # -- Finding the plan ------------------------------------------------------------
@@ -157,22 +156,23 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
     ctx: RequestContext,
     plan: Plan,
     inline: bool,
-    write: t.Callable[[Response, Request, W], T],
-    argument: W,
+    write: t.Callable[[Wire, Request, t.Any], t.Any] | None = None,
+    argument: t.Any = None,
     failure: Exception | None = None,
-) -> T:
+) -> t.Any:
     """Run a request whose context was entered; leave the context.
 
     Args:
-        write: Turns the response into what the protocol sends, while the context
-            is still active; called with the request and *argument* too.
+        write: Called with what is to be sent, the request and *argument*, while the
+            context is still active.
         failure: Raised in place of dispatch.
 
     Returns:
-        What *write* returned.
+        What is to be sent; or what *write* returned, if it was given.
     """
     error: BaseException | None = None
     request = ctx.request
+    response: Response | None = None
     try:
         try:
             if failure is not None:
@@ -198,14 +198,17 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
                         result = await view(**request.view_args)  # type: ignore[arg-type]
                 except Exception as e:
                     result = await answer_user_error(app, ctx, plan, e, inline)
-                response = await finalize(app, ctx, plan, result, inline) if (
+                if (
                     not plan.ends_plainly
                     or ctx.opened_session is not None
                     or ctx.after_functions is not None
                     or plan.profile.version != app._version.number
                     or request_finished.receivers
-                    or request.has_cookies()
-                ) else to_response(app, result)  # fmt: skip
+                    or (request.has_cookies and _has_session_to_refresh(app, ctx))
+                ):
+                    response = await finalize(app, ctx, plan, result, inline)
+                else:
+                    wire = to_wire(app, plan.profile, result, request)
             elif plan.profile.as_in_flask and "full_dispatch_request" in plan.profile.overridden:
                 response = app._call_override("full_dispatch_request", ctx)
             else:
@@ -214,11 +217,18 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
             error = e
             response = await answer_error(app, ctx, plan, e, inline)
         try:
-            return write(response, request, argument)
+            if response is not None:
+                wire = response.wire(request)
+            if request.background is not None:
+                wire = request.background.after_sending(wire)
+            return wire if write is None else write(wire, request, argument)
         except Exception as e:
             # Nothing has been sent yet.
             error = e
-            return write(await answer_error(app, ctx, plan, e, inline), request, argument)
+            wire = (await answer_error(app, ctx, plan, e, inline)).wire(request)
+            if request.background is not None:
+                wire = request.background.after_sending(wire)
+            return wire if write is None else write(wire, request, argument)
     except BaseException as e:
         error = e
         raise
@@ -416,7 +426,7 @@ async def process_response(app: Carboy, ctx: RequestContext, plan: Plan, respons
             response = _pass_through(functions, response)
         else:
             response = await run_in_thread(_pass_through, functions, response)
-    if ctx.opened_session is None and not (ctx.request.has_cookies() and _has_session_to_refresh(app, ctx)):
+    if ctx.opened_session is None and not (ctx.request.has_cookies and _has_session_to_refresh(app, ctx)):
         return response
     interface = app.session_interface
     session = ctx._session

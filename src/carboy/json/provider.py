@@ -194,6 +194,22 @@ class DefaultJSONProvider(JSONProvider):
         """
         # PERF: the usual call, with one value, is told apart here.
         obj = args[0] if len(args) == 1 and not kwargs else self._prepare_response_obj(args, kwargs)
+        return self._app.response_class(self.text_of(obj), mimetype=self.mimetype)
+
+    def text_of(self, obj: Any) -> str:
+        """Return the body of a response with *obj*.
+
+        Raises:
+            TypeError: a value is not serializable.
+        """
         compact = not self._app.config["DEBUG"] if self.compact is None else self.compact
-        body = self.dumps(obj, separators=_COMPACT) if compact else self.dumps(obj, indent=2)
-        return self._app.response_class(body + "\n", mimetype=self.mimetype)
+        return (self.dumps(obj, separators=_COMPACT) if compact else self.dumps(obj, indent=2)) + "\n"
+
+
+def responds_plainly(provider: JSONProvider) -> bool:
+    """Return whether a response of *provider* has nothing but its `text_of` and its `mimetype`."""
+    return (
+        isinstance(provider, DefaultJSONProvider)
+        and "response" not in vars(provider)
+        and (type(provider).response is DefaultJSONProvider.response)
+    )

@@ -48,6 +48,8 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
         Reader,
         (scope, headers, path),
     )
+    if b"cookie" in headers:
+        request.has_cookies = True
     if "\ufffd" in path and not _is_utf8(scope.get("raw_path")):
         request.routing_exception = BadRequest("The path is not valid UTF-8.")
     text_host = None if host is None else host.decode("latin1")
@@ -77,7 +79,7 @@ async def _http(
     )
     request.client_channel = receive
     try:
-        (_, status, response_headers, body, close), context = await loop.answer(
+        _, status, response_headers, body, close, context = await loop.answer(
             app,
             request,
             host,

@@ -25,22 +25,16 @@ from ..sse import HEARTBEAT, EventStream
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
-    from ..http import Request, Response
+    from ..http import Request
     from ..http.websocket import Connection, WebSocket
     from ..plan import Plan, Profile
 
 MEMORY_LIMIT = 1024 * 1024
 """Bytes of a body that are kept in memory; what is larger goes to a temporary file."""
 
-Answer = tuple[Wire, Context | None]
-"""A response to send, and the copy of the context variables that its body is made in."""
 
-
-def _write(response: Response, request: Request, context: Context | None) -> Answer:
-    wire = response.wire(request)
-    if request.background is not None:
-        wire = request.background.after_sending(wire)
-    return wire, context
+def _made_in(wire: Wire, request: Request, context: Context) -> Wire:
+    return (*wire[:5], context)
 
 
 def answer(
@@ -51,7 +45,7 @@ def answer(
     chunks: t.AsyncIterator[bytes] | None,
     length: int | None,
     started: bool = False,
-) -> t.Awaitable[Answer]:
+) -> t.Awaitable[Wire]:
     """Run *request*; await the result to have what to send.
 
     Args:
@@ -62,23 +56,28 @@ def answer(
         length: The announced length of the body, in bytes.
         started: Whether to take the application for started, whatever it says.
     """
-    profile = engine.profile_of(app)
-    if profile.starts_first and not started:
-        return _answer_when_started(app, request, host, plain, chunks, length)
-    overridden = profile.overridden
-    if "wsgi_app" in overridden or "__call__" in overridden:
-        return _answer_through_wsgi(app, request, chunks, length)
-    if "request_context" in overridden:
-        ctx = app.request_context(request.environ)
+    profile = app._profile
+    if profile is None or profile.version != app._version.number:
+        profile = engine.profile_of(app)
+    if profile.begins_plainly:
+        ctx = RequestContext(app, None, request)
     else:
-        ctx = RequestContext(app, request=request)
-    if not profile.session_can_wait:
-        return _answer_with_session(app, ctx, profile, host, plain, chunks, length)
+        if profile.starts_first and not started:
+            return _answer_when_started(app, request, host, plain, chunks, length)
+        overridden = profile.overridden
+        if "wsgi_app" in overridden or "__call__" in overridden:
+            return _answer_through_wsgi(app, request, chunks, length)
+        if "request_context" in overridden:
+            ctx = app.request_context(request.environ)
+        else:
+            ctx = RequestContext(app, None, request)
+        if not profile.session_can_wait:
+            return _answer_with_session(app, ctx, profile, host, plain, chunks, length)
     plan, failure = engine.begin(app, ctx, profile, host, plain)
-    if plan.stream_body or chunks is not None:
+    if chunks is not None or plan.stream_body:
         return _answer_with_body(app, ctx, plan, failure, chunks, length)
     if plan.on_loop:
-        return engine.handle(app, ctx, plan, False, _write, None, failure)
+        return engine.handle(app, ctx, plan, False, None, None, failure)
     return _run(app, ctx, plan, failure)
 
 
@@ -89,7 +88,7 @@ async def _answer_when_started(
     plain: bool,
     chunks: t.AsyncIterator[bytes] | None,
     length: int | None,
-) -> Answer:
+) -> Wire:
     """Run the serving hooks, for which the server had no event, and then the request."""
     try:
         await app.lifecycle.ensure_started()
@@ -100,17 +99,17 @@ async def _answer_when_started(
     return await answer(app, request, host, plain, chunks, length, started=True)
 
 
-def _run(app: Carboy, ctx: RequestContext, plan: Plan, failure: Exception | None) -> t.Awaitable[Answer]:
+def _run(app: Carboy, ctx: RequestContext, plan: Plan, failure: Exception | None) -> t.Awaitable[Wire]:
     if plan.on_loop:
-        return engine.handle(app, ctx, plan, False, _write, None, failure)
+        return engine.handle(app, ctx, plan, False, None, None, failure)
     context = ctx.unbind_copy()
-    answer = run_in_context(context, step, engine.handle(app, ctx, plan, True, _write, context, failure))
+    answer = run_in_context(context, step, engine.handle(app, ctx, plan, True, _made_in, context, failure))
     return answer if plan.timeout is None else _answer_in_time(app, ctx, plan, plan.timeout, answer)
 
 
 async def _answer_in_time(
-    app: Carboy, ctx: RequestContext, plan: Plan, seconds: float, answer: t.Coroutine[t.Any, t.Any, Answer]
-) -> Answer:
+    app: Carboy, ctx: RequestContext, plan: Plan, seconds: float, answer: t.Coroutine[t.Any, t.Any, Wire]
+) -> Wire:
     """Wait for a plan that runs in a thread; answer in its place when the time is over.
 
     A thread cannot be stopped: it goes on to its end, with its own context and its
@@ -130,18 +129,19 @@ async def _answer_in_time(
     request._input, request.form_is_parsed, request.background = None, False, None
     late = RequestContext(app, request=request)
     late.bind()
-    return await engine.handle(app, late, plan, False, _write, None, engine.Overdue(seconds))
+    wire: Wire = await engine.handle(app, late, plan, False, None, None, engine.Overdue(seconds))
+    return wire
 
 
-_overdue: set[asyncio.Task[Answer]] = set()
+_overdue: set[asyncio.Task[Wire]] = set()
 
 
-def _drop(task: asyncio.Task[Answer]) -> None:
+def _drop(task: asyncio.Task[Wire]) -> None:
     """Free what the answer of an overdue thread holds; its errors were logged where they happened."""
     _overdue.discard(task)
     if task.cancelled() or task.exception() is not None:
         return
-    (_, _, _, body, close), context = task.result()
+    _, _, _, body, close, context = task.result()
     if close is not None or hasattr(body, "aclose"):
         closing = task.get_loop().create_task(close_body(body, close, context))
         _closing.add(closing)
@@ -159,7 +159,7 @@ async def _answer_with_session(
     plain: bool,
     chunks: t.AsyncIterator[bytes] | None,
     length: int | None,
-) -> Answer:
+) -> Wire:
     """Open the session of a user's own interface, which may block, before the URL is matched."""
     failure: Exception | None
     try:
@@ -179,7 +179,7 @@ async def _answer_with_body(
     failure: Exception | None,
     chunks: t.AsyncIterator[bytes] | None,
     length: int | None,
-) -> Answer:
+) -> Wire:
     """Receive the body, or let the view receive it, and run the plan."""
     request = ctx.request
     if plan.stream_body:
@@ -196,17 +196,17 @@ async def _answer_with_body(
 
 async def _answer_through_wsgi(
     app: Carboy, request: Request, chunks: t.AsyncIterator[bytes] | None, length: int | None
-) -> Answer:
+) -> Wire:
     """Send the request through the WSGI entry, which middleware was put around."""
     if chunks is not None:
         try:
             request.set_input(await receive(chunks, length, app.config["MAX_CONTENT_LENGTH"]))
         except ClientDisconnected as e:
-            return wire_from_wsgi(e, request.environ), None
+            return wire_from_wsgi(e, request.environ)
     environ = request.environ
     environ.pop("werkzeug.request", None)
     context = copy_context()
-    return await run_in_context(context, wire_from_wsgi, app, environ), context
+    return _made_in(await run_in_context(context, wire_from_wsgi, app, environ), request, context)
 
 
 # -- The WebSocket -------------------------------------------------------------------
@@ -257,7 +257,7 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
     if response is None:
         await websocket.shut()
     else:
-        _, status, headers, body, close = response
+        _, status, headers, body, close, _ = response
         await websocket.refuse(status, headers, b"".join(body))
         await run_close(close, None)
 

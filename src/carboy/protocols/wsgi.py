@@ -19,7 +19,8 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
     from ..app import Carboy
-    from ..http import Request, Response
+    from ..http import Request
+    from ..http.response import Wire
     from ..lifecycle import Lifecycle
 
 
@@ -55,17 +56,15 @@ def _serve_when_started(app: Carboy, environ: WSGIEnvironment, start_response: S
     return serve(app, environ, start_response, started=True)
 
 
-def _write(response: Response, request: Request, start_response: StartResponse) -> t.Iterable[bytes]:
-    background = request.background
-    wire = response.wire(request)
-    status, _, headers, body, close = wire if background is None else background.after_sending(wire)
+def _write(wire: Wire, request: Request, start_response: StartResponse) -> t.Iterable[bytes]:
+    status, _, headers, body, close, _ = wire
     start_response(status, headers)
     if type(body) is list:
         return body if close is None else ClosingBody(iter(body), close)
     if hasattr(body, "__aiter__"):
         iterator = AsyncBody(body)
         return ClosingBody(iterator, iterator.closing(close))
-    if background is not None:
+    if request.background is not None:
         return ClosingBody(iter(body), t.cast("t.Callable[[], t.Any]", close))
     # As it is: a server may recognise its own file wrapper.
     return body  # type: ignore[no-any-return]

@@ -1,10 +1,11 @@
 """What belongs to one request, and what belongs to one use of an application.
 
-Two context variables are bound, as in Flask 3.1, because 3.1 lets an application
-context be entered inside a request while ``request`` stays visible. In an
-ordinary request both hold one and the same object: a :class:`RequestContext` is
-an application context too (Flask 3.2's merged context), unless a context of the
-same application was already active, whose ``g`` it then shares.
+An application context and a request context are active, as in Flask 3.1, because 3.1
+lets an application context be entered inside a request while ``request`` stays
+visible. In an ordinary request both are one and the same object: a
+:class:`RequestContext` is an application context too (Flask 3.2's merged context),
+unless a context of the same application was already active, whose ``g`` it then
+shares. One context variable holds both.
 
 Contexts are made anew for each use, never pooled: extensions key their own state
 on a context's identity. They have a ``__dict__``: extensions store on them.
@@ -38,13 +39,64 @@ if t.TYPE_CHECKING:
     from .typing import AfterRequestCallable
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
+C = t.TypeVar("C")
+T = t.TypeVar("T")
 Self = t.TypeVar("Self", bound="AppContext")
 
 # COMPAT: Flask 3.1 tells "no exception given" from None with a sentinel.
 _sentinel: t.Any = object()
 
-_cv_app: ContextVar[AppContext | None] = ContextVar("carboy.app_ctx")
-_cv_request: ContextVar[RequestContext | None] = ContextVar("carboy.request_ctx")
+# PERF: one variable, since setting it is what costs most in entering a context. It holds a context that is active
+# alone or in both roles; or, as a pair, the contexts of application and request.
+_active: ContextVar[t.Any] = ContextVar("carboy.context")
+
+
+def _parts(active: t.Any) -> tuple[AppContext | None, RequestContext | None]:
+    if type(active) is tuple:
+        return active
+    return active, active if isinstance(active, RequestContext) else None
+
+
+class _Part(t.Generic[C]):
+    """One of the two active contexts, like the context variable that it is in Flask 3.1.
+
+    Args:
+        role: 0 for the context of the application, 1 for that of the request.
+    """
+
+    def __init__(self, role: int) -> None:
+        self._role = role
+
+    @t.overload
+    def get(self) -> C: ...
+    @t.overload
+    def get(self, default: T) -> C | T: ...
+    def get(self, default: t.Any = _sentinel) -> t.Any:
+        """Return the active context, or *default*.
+
+        Raises:
+            LookupError: None is active, and no default was given.
+        """
+        ctx = _parts(_active.get(None))[self._role]
+        if ctx is None and default is _sentinel:
+            raise LookupError(self)
+        return default if ctx is None else ctx
+
+    def set(self, ctx: C | None) -> contextvars.Token[t.Any]:
+        """Make *ctx* the active one; return what `reset` takes."""
+        parts: list[t.Any] = [*_parts(_active.get(None))]
+        parts[self._role] = ctx
+        app_ctx, request_ctx = parts
+        alone = app_ctx is request_ctx or (request_ctx is None and not isinstance(app_ctx, RequestContext))
+        return _active.set(app_ctx if alone else (app_ctx, request_ctx))
+
+    def reset(self, token: contextvars.Token[t.Any]) -> None:
+        """Make those active that were before `set`."""
+        _active.reset(token)
+
+
+_cv_app: _Part[AppContext] = _Part(0)
+_cv_request: _Part[RequestContext] = _Part(1)
 
 NO_APP_MESSAGE = """\
 Working outside of application context.
@@ -75,7 +127,8 @@ def current_app_context() -> AppContext:
     Raises:
         RuntimeError: No application context is active.
     """
-    ctx = _cv_app.get(None)
+    active = _active.get(None)
+    ctx: AppContext | None = active[0] if type(active) is tuple else active
     if ctx is None:
         raise RuntimeError(NO_APP_MESSAGE)
     return ctx
@@ -87,7 +140,10 @@ def current_request_context() -> RequestContext:
     Raises:
         RuntimeError: No request context is active.
     """
-    ctx = _cv_request.get(None)
+    active = _active.get(None)
+    if type(active) is RequestContext:
+        return active
+    ctx = _parts(active)[1]
     if ctx is None:
         raise RuntimeError(NO_REQUEST_MESSAGE)
     return ctx
@@ -282,6 +338,9 @@ class RequestContext(AppContext):
 
     flashes: list[tuple[str, str]] | None = None
 
+    failure: Exception | None = None
+    """What user code raised before there was a plan, to be raised where errors are handled."""
+
     def __init__(
         self,
         app: Carboy,
@@ -451,14 +510,13 @@ class RequestContext(AppContext):
         if (
             self._pushed is _FIRST
             and not self._kept
-            and _cv_request.get(None) is self
+            and _active.get(None) is self
             and request.closes_plainly
             and not appcontext_popped.receivers
         ):
             # PERF: the two methods below in one, for the ordinary case.
             self._pushed = None
-            _cv_request.set(None)
-            _cv_app.set(None)
+            _active.set(None)
             if request.environ_is_made:
                 request.environ["werkzeug.request"] = None
             return
@@ -490,6 +548,27 @@ class RequestContext(AppContext):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.request.url!r} [{self.request.method}] of {self.app.name}>"
+
+
+def enter(app: Carboy, request: Request) -> RequestContext:
+    """Return the context of *request*, made and active.
+
+    PERF: what ``RequestContext(app, request=request)`` and its ``bind`` do, without
+    their calls.
+    """
+    ctx = _new_context(RequestContext)
+    ctx.app = app
+    ctx.request = request
+    request.json_module = app.json
+    if _active.get(None) is None and not appcontext_pushed.receivers:
+        _active.set(ctx)
+        ctx._pushed = _FIRST
+    else:
+        ctx.bind()
+    return ctx
+
+
+_new_context = RequestContext.__new__
 
 
 def after_this_request(f: F) -> F:

@@ -73,36 +73,21 @@ def plan_of(app: Carboy, request: Request) -> Plan:
     return profile.plans.get(id(rule)) or compile_plan(app, profile, rule)
 
 
-def begin(
-    app: Carboy,
-    ctx: RequestContext,
-    profile: Profile,
-    host: str | None,
-    plain: bool = True,
-    entered: bool = False,
-) -> tuple[Plan, Exception | None]:
-    """Enter the context, open the session, match the URL; return the plan.
+def match(app: Carboy, ctx: RequestContext, profile: Profile, host: str | None, plain: bool = True) -> Plan:
+    """Match the URL of a request whose context is active; return the plan.
 
     What the matching raises for the client to see is kept as the request's
-    ``routing_exception``. An exception of user code (session interface,
-    converter) is returned, to be raised where errors are handled.
+    ``routing_exception``; what user code raised (session interface, converter) as
+    the context's ``failure``.
 
     Args:
         host: The value of the ``Host`` header.
         plain: Whether this neither is nor asks for a WebSocket, which other rules
             match.
-        entered: Whether the context is entered and the session opened already.
     """
     request = ctx.request
-    if not entered:
-        ctx.bind()
-        if not profile.session_can_wait:
-            try:
-                ctx.open()
-            except Exception as e:
-                return profile.unrouted, e
-    if request.routing_exception is not None:
-        return profile.unrouted, None
+    if request.routing_exception is not None or ctx.failure is not None:
+        return profile.unrouted
     try:
         router = profile.router
         if router is not None and (plain or request.is_websocket) and type(ctx) is RequestContext:
@@ -116,7 +101,7 @@ def begin(
                     check_host(host, trusted)
                 rule, request.view_args = found
                 request.url_rule = rule
-                return profile.plans.get(id(rule)) or compile_plan(app, profile, rule), None
+                return profile.plans.get(id(rule)) or compile_plan(app, profile, rule)
         ctx.match_request()
         _tell_websockets_apart(request)
     except HTTPException as e:
@@ -126,8 +111,9 @@ def begin(
         request.routing_exception = NotFound()
         request.routing_exception.__cause__ = e
     except Exception as e:
-        return profile.unrouted, e
-    return plan_of(app, request), None
+        ctx.failure = e
+        return profile.unrouted
+    return plan_of(app, request)
 
 
 def _tell_websockets_apart(request: Request) -> None:
@@ -158,14 +144,12 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
     inline: bool,
     write: t.Callable[[Wire, Request, t.Any], t.Any] | None = None,
     argument: t.Any = None,
-    failure: Exception | None = None,
 ) -> t.Any:
     """Run a request whose context was entered; leave the context.
 
     Args:
         write: Called with what is to be sent, the request and *argument*, while the
             context is still active.
-        failure: Raised in place of dispatch.
 
     Returns:
         What is to be sent; or what *write* returned, if it was given.
@@ -175,12 +159,11 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
     response: Response | None = None
     try:
         try:
-            if failure is not None:
-                raise failure
             if (
                 plan.only_calls_view
                 and app._got_first_request
                 and request.routing_exception is None
+                and ctx.failure is None
                 and request.method != "OPTIONS"
                 and not request_started.receivers
             ):
@@ -209,6 +192,8 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
                     response = await finalize(app, ctx, plan, result, inline)
                 else:
                     wire = to_wire(app, plan.profile, result, request)
+            elif ctx.failure is not None:
+                raise ctx.failure
             elif plan.profile.as_in_flask and "full_dispatch_request" in plan.profile.overridden:
                 response = app._call_override("full_dispatch_request", ctx)
             else:
@@ -495,9 +480,7 @@ async def answer_500(app: Carboy, ctx: RequestContext, exc: Exception, inline: b
 # -- The WebSocket -----------------------------------------------------------------
 
 
-async def converse(
-    app: Carboy, ctx: RequestContext, plan: Plan, inline: bool, failure: Exception | None = None
-) -> Wire | None:
+async def converse(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -> Wire | None:
     """Run the handler of a WebSocket whose context was entered; leave the context.
 
     The steps are those of an HTTP request, with two differences: a response can be
@@ -511,8 +494,8 @@ async def converse(
     error: BaseException | None = None
     try:
         try:
-            if failure is not None:
-                raise failure
+            if ctx.failure is not None:
+                raise ctx.failure
             response = await _converse(app, ctx, plan, inline)
         except Exception as e:
             error = e

@@ -17,7 +17,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, Servi
 
 from .. import engine
 from ..concurrency import NO_THREAD_LEFT, long_lived_threads, run_in_context, run_in_thread, step
-from ..context import RequestContext
+from ..context import RequestContext, enter
 from ..http import departure
 from ..http.response import Wire, to_bytes, wire_from_wsgi
 from ..lifecycle import StartupError
@@ -60,7 +60,7 @@ def answer(
     if profile is None or profile.version != app._version.number:
         profile = engine.profile_of(app)
     if profile.begins_plainly:
-        ctx = RequestContext(app, None, request)
+        ctx = enter(app, request)
     else:
         if profile.starts_first and not started:
             return _answer_when_started(app, request, host, plain, chunks, length)
@@ -69,16 +69,17 @@ def answer(
             return _answer_through_wsgi(app, request, chunks, length)
         if "request_context" in overridden:
             ctx = app.request_context(request.environ)
+            ctx.bind()
         else:
-            ctx = RequestContext(app, None, request)
+            ctx = enter(app, request)
         if not profile.session_can_wait:
             return _answer_with_session(app, ctx, profile, host, plain, chunks, length)
-    plan, failure = engine.begin(app, ctx, profile, host, plain)
+    plan = engine.match(app, ctx, profile, host, plain)
     if chunks is not None or plan.stream_body:
-        return _answer_with_body(app, ctx, plan, failure, chunks, length)
+        return _answer_with_body(app, ctx, plan, chunks, length)
     if plan.on_loop:
-        return engine.handle(app, ctx, plan, False, None, None, failure)
-    return _run(app, ctx, plan, failure)
+        return engine.handle(app, ctx, plan, False)
+    return _run(app, ctx, plan)
 
 
 async def _answer_when_started(
@@ -93,17 +94,17 @@ async def _answer_when_started(
     try:
         await app.lifecycle.ensure_started()
     except StartupError as e:
-        ctx = RequestContext(app, request=request)
-        ctx.bind()
-        return await _run(app, ctx, engine.profile_of(app).unrouted, e)
+        ctx = enter(app, request)
+        ctx.failure = e
+        return await _run(app, ctx, engine.profile_of(app).unrouted)
     return await answer(app, request, host, plain, chunks, length, started=True)
 
 
-def _run(app: Carboy, ctx: RequestContext, plan: Plan, failure: Exception | None) -> t.Awaitable[Wire]:
+def _run(app: Carboy, ctx: RequestContext, plan: Plan) -> t.Awaitable[Wire]:
     if plan.on_loop:
-        return engine.handle(app, ctx, plan, False, None, None, failure)
+        return engine.handle(app, ctx, plan, False)
     context = ctx.unbind_copy()
-    answer = run_in_context(context, step, engine.handle(app, ctx, plan, True, _made_in, context, failure))
+    answer = run_in_context(context, step, engine.handle(app, ctx, plan, True, _made_in, context))
     return answer if plan.timeout is None else _answer_in_time(app, ctx, plan, plan.timeout, answer)
 
 
@@ -127,9 +128,9 @@ async def _answer_in_time(
     request = copy.copy(ctx.request)
     # The body, the files and the background tasks are the thread's.
     request._input, request.form_is_parsed, request.background = None, False, None
-    late = RequestContext(app, request=request)
-    late.bind()
-    wire: Wire = await engine.handle(app, late, plan, False, None, None, engine.Overdue(seconds))
+    late = enter(app, request)
+    late.failure = engine.Overdue(seconds)
+    wire: Wire = await engine.handle(app, late, plan, False)
     return wire
 
 
@@ -161,22 +162,18 @@ async def _answer_with_session(
     length: int | None,
 ) -> Wire:
     """Open the session of a user's own interface, which may block, before the URL is matched."""
-    failure: Exception | None
     try:
-        ctx.bind()
         await run_in_thread(ctx.open)
     except Exception as e:
-        plan, failure = profile.unrouted, e
-    else:
-        plan, failure = engine.begin(app, ctx, profile, host, plain, entered=True)
-    return await _answer_with_body(app, ctx, plan, failure, chunks, length)
+        ctx.failure = e
+    plan = engine.match(app, ctx, profile, host, plain)
+    return await _answer_with_body(app, ctx, plan, chunks, length)
 
 
 async def _answer_with_body(
     app: Carboy,
     ctx: RequestContext,
     plan: Plan,
-    failure: Exception | None,
     chunks: t.AsyncIterator[bytes] | None,
     length: int | None,
 ) -> Wire:
@@ -185,13 +182,13 @@ async def _answer_with_body(
     if plan.stream_body:
         request.reads_body = True
         request.set_input(LoopBody(request, chunks, length))
-    elif chunks is not None and request.routing_exception is None and failure is None:
+    elif chunks is not None and request.routing_exception is None and ctx.failure is None:
         try:
             request.set_input(await receive(chunks, length, app.config["MAX_CONTENT_LENGTH"]))
         except ClientDisconnected as e:
             # The view is not called, but what was set up is torn down.
             request.routing_exception = e
-    return await _run(app, ctx, plan, failure)
+    return await _run(app, ctx, plan)
 
 
 async def _answer_through_wsgi(
@@ -227,15 +224,14 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
         except StartupError as e:
             failure = e
     profile = engine.profile_of(app)
-    ctx = RequestContext(app, request=websocket)
-    ctx.bind()
-    if not profile.session_can_wait:
+    ctx = enter(app, websocket)
+    ctx.failure = failure
+    if not profile.session_can_wait and failure is None:
         try:
             await run_in_thread(ctx.open)
         except Exception as e:
-            failure = e
-    plan, failed = engine.begin(app, ctx, profile, host, plain=False, entered=True)
-    failure = failure or failed
+            ctx.failure = e
+    plan = engine.match(app, ctx, profile, host, plain=False)
     on_loop = plan.on_loop
     lifecycle = app.lifecycle
     if lifecycle.draining:
@@ -247,10 +243,10 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
     lifecycle.long_lived.add(websocket)
     try:
         if on_loop:
-            response = await engine.converse(app, ctx, plan, False, failure)
+            response = await engine.converse(app, ctx, plan, False)
         else:
             context = ctx.unbind_copy()
-            response = await long_lived_threads().run(context, step, engine.converse(app, ctx, plan, True, failure))
+            response = await long_lived_threads().run(context, step, engine.converse(app, ctx, plan, True))
     finally:
         lifecycle.long_lived.discard(websocket)
         websocket.release()

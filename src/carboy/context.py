@@ -559,6 +559,7 @@ def enter(app: Carboy, request: Request) -> RequestContext:
     ctx = _new_context(RequestContext)
     ctx.app = app
     ctx.request = request
+    ctx.opened_session = ctx.after_functions = None
     request.json_module = app.json
     if _active.get(None) is None and not appcontext_pushed.receivers:
         _active.set(ctx)

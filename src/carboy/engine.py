@@ -96,9 +96,11 @@ def match(app: Carboy, ctx: RequestContext, profile: Profile, host: str | None, 
                 trusted = app.config["TRUSTED_HOSTS"]
                 if trusted is not None:
                     request.trusted_hosts = trusted
-                    trusted = tuple(trusted)
-                if host:
-                    check_host(host, trusted)
+                    check_host(host or "", tuple(trusted))
+                elif host and host not in _accepted_hosts:
+                    check_host(host, None)
+                    if len(_accepted_hosts) < _ACCEPTED_HOSTS_LIMIT:
+                        _accepted_hosts.add(host)
                 rule, request.view_args = found
                 request.url_rule = rule
                 return profile.plans.get(id(rule)) or compile_plan(app, profile, rule)
@@ -114,6 +116,11 @@ def match(app: Carboy, ctx: RequestContext, profile: Profile, host: str | None, 
         ctx.failure = e
         return profile.unrouted
     return plan_of(app, request)
+
+
+# PERF: the hosts that were found valid, which are few where requests are honest.
+_accepted_hosts: set[str] = set()
+_ACCEPTED_HOSTS_LIMIT = 1000
 
 
 def _tell_websockets_apart(request: Request) -> None:
@@ -162,23 +169,23 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
             if (
                 plan.only_calls_view
                 and app._got_first_request
-                and request.routing_exception is None
-                and ctx.failure is None
                 and request.method != "OPTIONS"
                 and not request_started.receivers
             ):
                 # PERF: what dispatch comes down to, here without its coroutine.
                 try:
                     view: t.Any = plan.view
-                    if not plan.view_is_async:
-                        if inline or plan.view_may_run_on_loop:
-                            result = view(**request.view_args)  # type: ignore[arg-type]
-                        else:
-                            result = await run_in_thread(view, **request.view_args)  # type: ignore[arg-type]
+                    args: t.Any = request.view_args
+                    if plan.view_is_async is not inline:
+                        result = view(**args) if args else view()
+                        if not inline:
+                            result = await result
                     elif inline:
-                        result = app.ensure_sync(view)(**request.view_args)  # type: ignore[arg-type]
+                        result = app.ensure_sync(view)(**args)
+                    elif plan.view_may_run_on_loop:
+                        result = view(**args)
                     else:
-                        result = await view(**request.view_args)  # type: ignore[arg-type]
+                        result = await run_in_thread(view, **args)
                 except Exception as e:
                     result = await answer_user_error(app, ctx, plan, e, inline)
                 if (

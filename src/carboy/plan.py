@@ -83,7 +83,8 @@ class Plan:
             is its own.
         stream_body: Whether the view reads the body as it arrives.
         timeout: Seconds that hooks and view may take; None for no limit.
-        only_calls_view: Whether nothing but the view produces the result.
+        only_calls_view: Whether nothing but the view produces the result, or an
+            error of it.
         preprocesses: Whether anything runs before the view.
         ends_plainly: Whether nothing is registered to run after the view.
         tears_down: Whether anything runs when the context is left.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import io
 import tempfile
 import typing as t
@@ -188,6 +189,7 @@ async def _answer_with_body(
         except ClientDisconnected as e:
             # The view is not called, but what was set up is torn down.
             request.routing_exception = e
+            plan = dataclasses.replace(plan, only_calls_view=False)
     return await _run(app, ctx, plan)
 
 

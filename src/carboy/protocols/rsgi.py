@@ -48,18 +48,16 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
     incoming = scope.headers
     method: str = scope.method
     path: str = scope.path
-    is_http = scope.proto == "http"
-    request = (app.request_class if is_http else app.websocket_class or WebSocket).from_connection(
-        method, path, Reader, scope
-    )
-    if not path.isascii() and "\ufffd" in path:
-        # The server has put it for what it could not decode, and does not tell the path as it came.
-        request.routing_exception = BadRequest("The path is not valid UTF-8.")
     hosts = incoming.get_all("host")
     host = (hosts[0] if len(hosts) == 1 else ",".join(hosts)) if hosts else scope.authority
-    if not is_http:
-        await _websocket(app, t.cast(WebSocket, request), host, protocol)
+    if scope.proto != "http":
+        websocket = (app.websocket_class or WebSocket).from_connection(method, path, Reader, scope)
+        _check_path(websocket, path)
+        await _websocket(app, websocket, host, protocol)
         return
+    request = app.request_class.from_connection(method, path, Reader, scope)
+    if not path.isascii():
+        _check_path(request, path)
     length: int | None = None
     if "content-length" in incoming:
         announced = incoming.get("content-length")
@@ -94,6 +92,12 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
     finally:
         if request.departure is not None:
             departure.forget(request)
+
+
+def _check_path(request: Request, path: str) -> None:
+    if "\ufffd" in path:
+        # The server has put it for what it could not decode, and does not tell the path as it came.
+        request.routing_exception = BadRequest("The path is not valid UTF-8.")
 
 
 async def _websocket(app: Carboy, websocket: WebSocket, host: str | None, protocol: t.Any) -> None:

@@ -13,20 +13,29 @@ import typing as t
 from tempfile import SpooledTemporaryFile
 from urllib.parse import unquote, unquote_to_bytes
 
-from werkzeug.datastructures import FileStorage, Headers, MultiDict
+from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser as WerkzeugFormDataParser
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.utils import get_content_length
 
-from .multipart import CHUNK_SIZE, Decoder, Head, too_large
+from .multipart import Decoder, Head, too_large
+
+URLENCODED = "application/x-www-form-urlencoded"
 
 MAX_FORM_FIELDS = 10_000
 """Default of the ``MAX_FORM_FIELDS`` setting: fields in a urlencoded form."""
 
+READ_SIZE = 256 * 1024
+"""Bytes of a multipart body that are read at once. PERF: measured; with less or more granian spends up to twice the
+time on 1 MB."""
+
 MAX_FILE_IN_MEMORY = 1024 * 1024
 """Bytes of an uploaded file that are kept in memory; a larger one goes to a temporary file."""
 
+# A part may have no name.
+Fields = list[tuple[t.Any, str]]
+Files = list[tuple[t.Any, FileStorage]]
 Parsed = tuple[t.IO[bytes], MultiDict[str, str], MultiDict[str, t.Any]]
 
 
@@ -52,67 +61,52 @@ class FormDataParser(WerkzeugFormDataParser):
             RequestEntityTooLarge: The form is over one of the limits.
             BadRequest: The boundary is not one.
         """
-        fields: list[tuple[str, str]] = []
-        files: list[tuple[str, FileStorage]] = []
+        fields: Fields = []
+        files: Files = []
         try:
-            if mimetype == "application/x-www-form-urlencoded":
-                fields = self._read_urlencoded(stream)
+            if mimetype == URLENCODED:
+                fields = read_urlencoded(stream.read(), self.max_form_fields)
             elif mimetype == "multipart/form-data":
-                self._read_multipart(stream, content_length, (options or {}).get("boundary", ""), fields, files)
-        except Exception as e:
-            for _, file in files:
-                file.close()
-            if not self.silent or not isinstance(e, ValueError):
+                fields, files = self._read_multipart(stream, content_length, (options or {}).get("boundary", ""))
+        except ValueError:
+            if not self.silent:
                 raise
-            return stream, self.cls(), self.cls()
         return stream, self.cls(fields), self.cls(files)
 
-    def _read_urlencoded(self, stream: t.IO[bytes]) -> list[tuple[str, str]]:
-        data = stream.read()
-        if self.max_form_fields is not None and data.count(b"&") >= self.max_form_fields:
-            raise RequestEntityTooLarge(
-                f"The form has more than {self.max_form_fields} fields, the limit that MAX_FORM_FIELDS sets."
-            )
-        return parse_urlencoded(data.decode(), "werkzeug.url_quote")
-
-    def _read_multipart(
-        self,
-        stream: t.IO[bytes],
-        content_length: int | None,
-        boundary: str,
-        fields: list[tuple[t.Any, str]],
-        files: list[tuple[t.Any, FileStorage]],
-    ) -> None:
+    def _read_multipart(self, stream: t.IO[bytes], content_length: int | None, boundary: str) -> tuple[Fields, Files]:
         decoder = Decoder(boundary, self.max_form_parts)
-        # What follows the last boundary is not read: nobody wants it.
-        while not decoder.is_over:
-            decoder.receive(stream.read(CHUNK_SIZE))
-            while (event := decoder.next_event()) is not None:
-                if isinstance(event, Head):
-                    head = event
-                    value = self._open(head, content_length)
-                    continue
-                content, more = event
-                value.write(content)
-                if more:
-                    continue
-                if isinstance(value, _Text):
-                    fields.append((head.name, value.finish(head.headers)))
-                else:
-                    files.append(
-                        (head.name, FileStorage(value.finish(), head.filename, head.name, headers=head.headers))
-                    )
+        # PERF: what is in memory is copied once, when its parts are cut out of it (1 MB: -300 µs on a server).
+        size = -1 if type(stream) is io.BytesIO else READ_SIZE
+        fields: list[t.Any] = []
+        files: list[t.Any] = []
+        opened: list[t.IO[bytes]] = []
+        try:
+            # What follows the last boundary is not read: nobody wants it.
+            while not decoder.is_over:
+                decoder.receive(stream.read(size))
+                while (event := decoder.next_event()) is not None:
+                    if isinstance(event, Head):
+                        head = event
+                        value: _Text | _File = _Text(self.max_form_memory_size)
+                        if head.filename is not None:
+                            opened.append(self._open(head, content_length))
+                            value = _File(opened[-1])
+                        continue
+                    value.write(event.content)
+                    if not event.more:
+                        (fields if head.filename is None else files).append((head.name, value.finish(head)))
+        except BaseException:
+            for file in opened:
+                file.close()
+            raise
+        return fields, files
 
-    def _open(self, head: Head, content_length: int | None) -> _Text | _File:
-        if head.filename is None:
-            return _Text(self.max_form_memory_size)
-        return _File(
-            self.stream_factory(
-                total_content_length=content_length,
-                filename=head.filename,
-                content_type=head.headers.get("Content-Type"),
-                content_length=get_content_length(head.headers.get("Content-Length")) or 0,
-            )
+    def _open(self, head: Head, content_length: int | None) -> t.IO[bytes]:
+        return self.stream_factory(
+            total_content_length=content_length,
+            filename=head.filename,
+            content_type=head.values.get("content-type"),
+            content_length=get_content_length(head.values.get("content-length")) or 0,
         )
 
 
@@ -130,10 +124,10 @@ class _Text:
         if self._limit is not None and self._size > self._limit:
             raise too_large("a field")
 
-    def finish(self, headers: Headers) -> str:
-        """Return the text, in the charset that the field's own headers name."""
+    def finish(self, head: Head) -> str:
+        """Return the text, in the charset that the field's own content type names."""
         charset = "utf-8"
-        content_type = headers.get("Content-Type")
+        content_type = head.values.get("content-type")
         if content_type is not None:
             named = parse_options_header(content_type)[1].get("charset", "").lower()
             if named in _CHARSETS:
@@ -141,8 +135,8 @@ class _Text:
         return b"".join(self._pieces).decode(charset, "replace")
 
 
+# COMPAT: those that Werkzeug decodes; every other is taken for UTF-8.
 _CHARSETS = {"ascii", "us-ascii", "utf-8", "iso-8859-1"}
-"""RFC 7578 section 5.1.2 wants UTF-8. COMPAT: in others the rest of Flask's world does not read a field either."""
 
 
 class UploadedFile(SpooledTemporaryFile[bytes]):
@@ -176,14 +170,26 @@ class _File:
             self._file.write(data)
         self._waiting.clear()
 
-    def finish(self) -> t.IO[bytes]:
+    def finish(self, head: Head) -> FileStorage:
         """Return the file, to be read from its beginning."""
         if self._room >= 0 and isinstance(self._file, UploadedFile):
             self._file.hold(b"".join(self._waiting))
         else:
             self._empty()
             self._file.seek(0)
-        return self._file
+        return FileStorage(self._file, head.filename, head.name, headers=head.headers)
+
+
+def read_urlencoded(data: bytes, max_fields: int | None) -> list[tuple[str, str]]:
+    """Return the names and values of a form.
+
+    Raises:
+        RequestEntityTooLarge: There are too many.
+        ValueError: The form is not UTF-8.
+    """
+    if max_fields is not None and data.count(b"&") >= max_fields:
+        raise RequestEntityTooLarge(f"The form has more than {max_fields} fields, the limit that MAX_FORM_FIELDS sets.")
+    return parse_urlencoded(data.decode(), "werkzeug.url_quote")
 
 
 def parse_urlencoded(text: str, errors: str) -> list[tuple[str, str]]:

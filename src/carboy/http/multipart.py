@@ -33,6 +33,8 @@ class Head(t.NamedTuple):
     name: str | None
     filename: str | None
     headers: Headers
+    values: dict[str, str]
+    """The same by lower-case name, of those that came more than once the first."""
 
 
 class Data(t.NamedTuple):
@@ -222,24 +224,25 @@ def _parse_head(lines: bytes) -> Head:
     text = lines.decode().replace("\r\n", "\n").replace("\r", "\n")
     # RFC 5322 section 2.2.3: a line that begins with white space goes on with the one before.
     text = text.replace("\n ", " ").replace("\n\t", " ")
-    headers = []
-    disposition: str | None = None
+    headers = Headers()
+    values: dict[str, str] = {}
     for line in text.split("\n"):
         line = line.strip(" \t")
         if line:
             name, _, value = line.partition(":")
             name, value = name.strip(" \t"), value.strip(" \t")
-            headers.append((name, value))
-            if disposition is None and name.lower() == "content-disposition":
-                disposition = value
-    if disposition is None:
+            # PERF: nothing to be checked here, a line has no line break (8 µs for each part).
+            headers._list.append((name, value))
+            values.setdefault(name.lower(), value)
+    if "content-disposition" not in values:
         raise ValueError("A part has no Content-Disposition.")
+    disposition = values["content-disposition"]
     # PERF: what nearly every client sends (13 µs -> 1 µs).
     plain = _PLAIN_DISPOSITION.fullmatch(disposition)
     if plain is not None:
-        return Head(plain[1], plain[2], Headers(headers))
+        return Head(plain[1], plain[2], headers, values)
     _, options = parse_options_header(disposition)
-    return Head(options.get("name"), options.get("filename"), Headers(headers))
+    return Head(options.get("name"), options.get("filename"), headers, values)
 
 
 def too_large(what: str) -> RequestEntityTooLarge:

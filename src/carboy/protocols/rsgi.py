@@ -198,6 +198,19 @@ class _Chunks:
         self._received += len(chunk)
         return chunk
 
+    async def whole(self) -> bytes:
+        """Return the body, whose announced length is known; the server lets no more of it pass.
+
+        PERF: one call in place of one for each piece, of which each waits for another thread.
+        """
+        try:
+            body: bytes = await self._protocol()
+        except RuntimeError as e:
+            raise ClientDisconnected() from e
+        if self._length is not None and len(body) < self._length:
+            raise ClientDisconnected()
+        return body
+
 
 class Reader:
     """Reads a request from its scope."""

@@ -61,7 +61,8 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
     length: int | None = None
     if "content-length" in incoming:
         announced = incoming.get("content-length")
-        length = int(announced) if announced.isdigit() else None
+        # SECURITY: chunks override it (RFC 9112 section 6.3), and are not counted where the body is received at once.
+        length = int(announced) if announced.isdigit() and "transfer-encoding" not in incoming else None
         has_body = length != 0
     else:
         # HTTP/2 has no chunks: a body of unknown length is not announced.

@@ -559,7 +559,8 @@ def enter(app: Carboy, request: Request) -> RequestContext:
     ctx = _new_context(RequestContext)
     ctx.app = app
     ctx.request = request
-    ctx.opened_session = ctx.after_functions = None
+    ctx.opened_session = ctx.after_functions = ctx.failure = None
+    ctx._kept = 0
     request.json_module = app.json
     if _active.get(None) is None and not appcontext_pushed.receivers:
         _active.set(ctx)

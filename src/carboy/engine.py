@@ -90,7 +90,7 @@ def match(app: Carboy, ctx: RequestContext, profile: Profile, host: str | None, 
         return profile.unrouted
     try:
         router = profile.router
-        if router is not None and (plain or request.is_websocket) and type(ctx) is RequestContext:
+        if router is not None and (plain or request.is_websocket):
             found = router.match(request.path, request.method, not plain)
             if found is not None:
                 trusted = app.config["TRUSTED_HOSTS"]
@@ -234,7 +234,6 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
             or plan.profile.version != app._version.number
             or request_tearing_down.receivers
             or appcontext_tearing_down.receivers
-            or type(ctx) is not RequestContext
             or request.background is not None
         ):
             await ctx._pop(error, inline)

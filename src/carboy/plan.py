@@ -33,7 +33,7 @@ _DISPATCHERS = frozenset(
 )
 _FINISHERS = frozenset({"finalize_request", "make_response", "process_response"})
 _BEGINNERS = frozenset({"wsgi_app", "__call__", "request_context"})
-_TEARDOWNS = frozenset({"do_teardown_request", "do_teardown_appcontext"})
+_TEARDOWNS = frozenset({"do_teardown_request", "do_teardown_appcontext", "request_context"})
 
 
 @dataclasses.dataclass(slots=True, eq=False)

@@ -39,8 +39,7 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
         or b"transfer-encoding" in headers
         or (scope.get("http_version", "1.1")[0] > "1" and length is None and method not in ("GET", "HEAD"))
     )
-    if b"cookie" in headers:
-        request.has_cookies = True
+    request.has_cookies = b"cookie" in headers
     request.client_channel = receive
     try:
         _, status, response_headers, body, close, context = await loop.answer(

@@ -67,8 +67,7 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
         # HTTP/2 has no chunks: a body of unknown length is not announced.
         has_body = "transfer-encoding" in incoming or (method not in ("GET", "HEAD") and scope.http_version[0] == "2")
     request.client_channel = protocol
-    if "cookie" in incoming:
-        request.has_cookies = True
+    request.has_cookies = "cookie" in incoming
     try:
         _, status, headers, body, close, context = await loop.answer(
             app,

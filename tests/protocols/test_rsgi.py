@@ -63,7 +63,9 @@ def test_stream(app, client, calls):
 
 
 def test_repeated_headers(app):
-    app.add_url_rule("/", "index", lambda: [request.first_cookie("b"), request.headers["X-A"], request.cookies.to_dict()])
+    @app.get("/")
+    def index():
+        return [request.first_cookie("b"), request.headers["X-A"], request.cookies.to_dict()]
 
     async def rsgi(scope, protocol):
         headers = [("x-a", "1"), ("x-a", "2"), ("cookie", "a=1"), ("cookie", "b=2")]

@@ -1,6 +1,7 @@
 """Templates: contexts, loaders, streaming, signals, and what Jinja is told of the application."""
 
 import logging
+import sys
 from collections import OrderedDict
 
 import pytest
@@ -128,6 +129,34 @@ def test_globals(app):
         assert render_template(own) == "own 3"
         assert render_template(own, name="given") == "given 3"
         assert render_template("hello.html") == "Hello two!"
+
+
+def profiled(function):
+    """Return the events that `sys.setprofile` tells while *function* runs the second time."""
+    function()
+    events = []
+    previous = sys.getprofile()
+    sys.setprofile(lambda frame, event, argument: events.append(event))
+    try:
+        function()
+    finally:
+        sys.setprofile(previous)
+    return events
+
+
+def test_rendering_costs_what_jinja_does(app):
+    values = {"name": "you"}
+    with app.test_request_context():
+        app.update_template_context(values)
+        jinjas = profiled(lambda: app.jinja_env.get_template("hello.html").render(values)).count("call")
+        ours = profiled(lambda: render_template("hello.html", name="you")).count("call")
+    assert ours - jinjas <= 25
+
+
+def test_attributes_of_dicts_make_no_exceptions(app):
+    template = app.jinja_env.from_string("{% for row in rows %}{{ row.id }}{{ row.name }}{% endfor %}")
+    rows = [{"id": 1, "name": "a"}] * 50
+    assert "c_exception" not in profiled(lambda: template.render(rows=rows))
 
 
 def test_missing(app):

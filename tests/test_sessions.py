@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from markupsafe import Markup
 
-from carboy import Carboy, Response, session
+from carboy import Carboy, Request, Response, session
 from carboy.sessions import (
     NullSession,
     SecureCookieSession,
@@ -233,6 +233,18 @@ def test_opened_for_something_that_has_cookies(app):
 
     with app.app_context():
         assert app.session_interface.open_session(app, Cookies()) == {"a": 1}
+
+
+def test_request_class_with_its_own_cookies(app, client):
+    cookie = signed(app, {"value": "theirs"})
+
+    class OwnRequest(Request):
+        @property
+        def cookies(self):
+            return {"session": cookie}
+
+    app.request_class = OwnRequest
+    assert client.get("/get", headers={"Cookie": "session=other"}).text == "theirs"
 
 
 def test_too_old(app):

@@ -57,7 +57,7 @@ from .registry import HookList, HookTable, Registry, _endpoint_from_view_func, n
 from .results import to_response
 from .routing import Map, check_host
 from .sessions import SecureCookieSessionInterface, SessionInterface
-from .templating import DispatchingJinjaLoader, Environment
+from .templating import DispatchingJinjaLoader, Environment, _default_template_ctx_processor
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -561,7 +561,10 @@ class Carboy(Registry):
         given = context.copy()
         for name in names:
             for processor in self.template_context_processors.get(name, ()):
-                context.update(self.ensure_sync(processor)())
+                # PERF: whether the stock one is async needs no looking up.
+                is_stock = processor is _default_template_ctx_processor
+                call: t.Any = processor if is_stock else self.ensure_sync(processor)
+                context.update(call())
         context.update(given)
 
     # -- URLs --------------------------------------------------------------------

@@ -443,7 +443,7 @@ def _has_session_to_refresh(app: Carboy, ctx: RequestContext) -> bool:
     """
     if not app.config["SESSION_REFRESH_EACH_REQUEST"]:
         return False
-    return app.session_interface.get_cookie_name(app) in ctx.request.cookies
+    return ctx.request.first_cookie(app.session_interface.get_cookie_name(app)) is not None
 
 
 async def answer_error(app: Carboy, ctx: RequestContext, plan: Plan, exc: Exception, inline: bool) -> Response:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import time
 import typing as t
 
@@ -82,6 +83,18 @@ def limited_stream(environ: WSGIEnvironment, limit: int | None) -> t.IO[bytes]:
 def _blueprint_path(name: str) -> tuple[str, ...]:
     parent = name.rpartition(".")[0]
     return (name, *_blueprint_path(parent)) if parent else (name,)
+
+
+@functools.lru_cache(maxsize=64)
+def _cookie_named(name: str) -> re.Pattern[str]:
+    """Return a pattern that finds a cookie's value where no value is quoted, as Werkzeug's reads it."""
+    if not _COOKIE_NAME.fullmatch(name):
+        return _NEVER
+    return re.compile(rf"(?:\A|;)[ \t]*{re.escape(name)}(?:[ \t]*=[ \t]*([^ \t;]*))?[ \t]*(?=;|\Z)")
+
+
+_COOKIE_NAME = re.compile(r'[^ \t=";]+')
+_NEVER = re.compile(r"(?!)")
 
 
 def _config(name: str) -> t.Any:
@@ -186,6 +199,9 @@ class Request(WerkzeugRequest):
     # Whether __init__ is the one below.
     _is_made_plainly = True
 
+    # Whether `cookies` is Werkzeug's.
+    _parses_cookies_plainly = True
+
     has_response = True
     """Whether it is answered by one response, which background tasks wait for."""
 
@@ -202,6 +218,9 @@ class Request(WerkzeugRequest):
         super().__init_subclass__(**kwargs)
         cls.closes_plainly = cls.close is Request.close
         cls._is_made_plainly = cls.__init__ is Request.__init__
+        cls._parses_cookies_plainly = (
+            cls.cookies is Request.cookies and cls.dict_storage_class is Request.dict_storage_class
+        )
 
     def __init__(self, environ: WSGIEnvironment, populate_request: bool = True, shallow: bool = False) -> None:
         # PERF: does not call up; everything but these three is lazy below (plain_text: 2.2 µs -> 0.4 µs).
@@ -309,6 +328,22 @@ class Request(WerkzeugRequest):
             if b"%" in query or b"\0" in query or not query.isascii():
                 _check_query(query)
             return super().args
+
+    def first_cookie(self, name: str) -> str | None:
+        """Return what ``cookies.get(name)`` does, without reading the other cookies."""
+        reader = self._reader
+        header = (
+            self.environ.get("HTTP_COOKIE")
+            if reader is None or self.environ_is_made
+            else reader.get_header(self._source, "cookie")
+        )
+        if header is None:
+            header = ""
+        if '"' in header or not header.isascii() or not self._parses_cookies_plainly:
+            return self.cookies.get(name)
+        found = _cookie_named(name).search(header)
+        # A name alone stands for an empty value.
+        return None if found is None else found[1] or ""
 
     def set_input(self, stream: t.Any) -> None:
         """Make *stream* the raw body of a request from ASGI or RSGI."""

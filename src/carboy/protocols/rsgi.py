@@ -226,8 +226,9 @@ class Reader:
     @staticmethod
     def get_header(scope: t.Any, name: str) -> str | None:
         """Return the value of the header with the lower-case *name*."""
-        value: str | None = scope.headers.get(name)
-        return value
+        # A browser may split its cookies over several (RFC 9113 section 8.2.3).
+        values: list[str] = scope.headers.get_all(name)
+        return ("; " if name == "cookie" else ",").join(values) if values else None
 
     @staticmethod
     def get_query_string(scope: t.Any) -> bytes:

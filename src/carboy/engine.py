@@ -107,14 +107,14 @@ def begin(
     try:
         router = profile.router
         if router is not None and (plain or request.is_websocket) and type(ctx) is RequestContext:
-            found = router.match(request.path, request.method, not plain)
+            trusted = app.config["TRUSTED_HOSTS"]
+            if trusted is not None:
+                request.trusted_hosts = trusted
+                trusted = tuple(trusted)
+            if host:
+                check_host(host, trusted)
+            found = router.find(request.path, request.method, not plain)
             if found is not None:
-                trusted = app.config["TRUSTED_HOSTS"]
-                if trusted is not None:
-                    request.trusted_hosts = trusted
-                    trusted = tuple(trusted)
-                if host:
-                    check_host(host, trusted)
                 rule, request.view_args = found
                 request.url_rule = rule
                 return profile.plans.get(id(rule)) or compile_plan(app, profile, rule), None

@@ -265,8 +265,6 @@ class Matcher:
             match = edge.test(part)
             if match:
                 if edge.groups is not None:
-                    if edge.suffixed:
-                        break
                     return self._end_at(edge.node, [match[n] for n in edge.groups], path, method, websocket)
                 node = edge.node
                 leaves = node.websocket if websocket else node.http
@@ -298,7 +296,7 @@ class Matcher:
                 for edge in node.edges:
                     text = "/".join((part, *rest)) if edge.final else part
                     match = edge.test(text)
-                    if match and not edge.suffixed:
+                    if match:
                         break
                     if edge.final:
                         return self._find_by_search(path, method, websocket)

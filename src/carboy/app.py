@@ -666,13 +666,16 @@ class Carboy(Registry):
     ) -> str:
         ctx: t.Any = _cv_request.get()
         request: Request = ctx.request
+        profile = self._profile
         # PERF: without an adapter. A request with a rule came by a host that is one; an adapter that is there already
         # may be somebody's own.
         if (
             not external
             and request.url_rule is not None
+            and profile is not None
+            and profile.router is not None
+            and profile.version == self._version.number
             and "url_adapter" not in ctx.__dict__
-            and engine.profile_of(self).router is not None
         ):
             path = self.url_map.build_path(endpoint, values, method, request.method)
             if path is not None:
@@ -684,6 +687,8 @@ class Carboy(Registry):
 
     def inject_url_defaults(self, endpoint: str, values: dict[str, t.Any]) -> None:
         """Let the ``url_defaults`` functions add to *values*."""
+        if not self.url_default_functions:
+            return
         names: list[str | None] = [None]
         parts = endpoint.split(".")[:-1]
         names += [".".join(parts[: n + 1]) for n in range(len(parts))]

@@ -3,8 +3,8 @@
     python tests/suites/werkzeug_routing.py
 
 The source distribution of the installed version is downloaded into ``.cache/``. Its routing tests are run twice: as
-they are, and with ``our_map.py``, which makes ``werkzeug.routing.Map`` ours and lets Werkzeug's matcher fail wherever it
-is asked. Each test that passes on Werkzeug's map has to pass on ours; none is skipped or deselected.
+they are, and with ``our_map.py``, which makes ``werkzeug.routing.Map`` ours and lets Werkzeug's matcher fail wherever
+it is asked. Each test that passes on Werkzeug's map has to pass on ours; none is skipped or deselected.
 """
 
 from __future__ import annotations

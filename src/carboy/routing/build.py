@@ -6,7 +6,7 @@ import re
 import typing as t
 from urllib.parse import quote
 
-from werkzeug.routing import BaseConverter, IntegerConverter, Rule
+from werkzeug.routing import BaseConverter, IntegerConverter, Rule, ValidationError
 
 # What may stand in a path as it is (https://url.spec.whatwg.org/#url-path-segment-string).
 _SAFE = "!$&'()*+,/:;=@"
@@ -50,20 +50,31 @@ class Url:
         return self
 
     def __call__(self, /, **values: t.Any) -> tuple[str, str]:
+        """Return the host or subdomain, and the path with the query.
+
+        Raises:
+            TypeError: A variable has no value.
+            ValidationError: A converter refuses its value.
+        """
         missing = self._rule.arguments - values.keys()
         if missing:
             raise TypeError(f"The URL of {self._rule!r} needs values for {sorted(missing)}.")
-        return self.build(values)
+        return self._build(values)
 
-    def build(self, values: t.Mapping[str, t.Any]) -> tuple[str, str]:
-        """Return the host or subdomain, and the path with the query.
+    def build_if_suitable(self, values: t.Mapping[str, t.Any], method: str | None) -> tuple[str, str] | None:
+        """Return the same, or None if the rule does not take the method or the values."""
+        rule = self._rule
+        methods = rule.methods
+        if method is not None and methods is not None and method not in methods:
+            return None
+        if not rule.arguments <= values.keys():
+            return None
+        try:
+            return self._build(values)
+        except ValidationError:
+            return None
 
-        Args:
-            values: At least those of the rule's variables.
-
-        Raises:
-            ValidationError: A converter refuses its value.
-        """
+    def _build(self, values: t.Mapping[str, t.Any]) -> tuple[str, str]:
         names = self._names
         if names is None:
             names = self._compile()

@@ -6,7 +6,7 @@ import functools
 import typing as t
 
 from werkzeug.routing import Map as WerkzeugMap
-from werkzeug.routing import Rule, RuleFactory, ValidationError
+from werkzeug.routing import Rule, RuleFactory
 
 from .build import Url, builder
 from .match import Matcher
@@ -44,29 +44,21 @@ class Map(WerkzeugMap):
         """
         if self._remap:
             self.update()
+        for value in values.values():
+            if value is None:
+                values = {name: value for name, value in values.items() if value is not None}
+                break
         rules = self._rules_by_endpoint.get(endpoint, ())
-        values = {name: value for name, value in values.items() if value is not None}
         for wanted in (default_method, None) if method is None else (method,):
             for rule in rules:
-                built = _build(rule, values, wanted)
+                url = rule._build_unknown
+                if type(url) is Url:
+                    built = url.build_if_suitable(values, wanted)
+                else:
+                    built = rule.build(values) if rule.suitable_for(values, wanted) else None
                 if built is not None:
                     domain, path = built
                     return None if rule.websocket or domain != (self.default_subdomain or "") else path
-        return None
-
-
-def _build(rule: Rule, values: dict[str, t.Any], method: str | None) -> tuple[str, str] | None:
-    """Return the rule's domain and path; None if it does not take the method or the values."""
-    url = rule._build_unknown
-    if type(url) is not Url:
-        return rule.build(values) if rule.suitable_for(values, method) else None
-    # PERF: what those two do for a rule without defaults.
-    methods = rule.methods
-    if (method is not None and methods is not None and method not in methods) or not rule.arguments <= values.keys():
-        return None
-    try:
-        return url.build(values)
-    except ValidationError:
         return None
 
 

@@ -18,7 +18,7 @@ sight by one assignment, so a thread that is matching meanwhile sees it or does 
 
 from __future__ import annotations
 
-import dataclasses
+import gc
 import re
 import threading
 import typing as t
@@ -173,10 +173,8 @@ class Matcher:
 
     def _one_of_equal(self, part: RulePart) -> RulePart:
         if part.static:
-            known = self._texts.get(part.content)
-            if known is None:
-                known = self._texts[part.content] = dataclasses.replace(part, weight=_WEIGHT_OF_TEXT)
-            return known
+            part.weight = _WEIGHT_OF_TEXT
+            return self._texts.setdefault(part.content, part)
         alike = self._patterns.setdefault(part.content, [])
         for other in alike:
             if other == part:
@@ -188,16 +186,29 @@ class Matcher:
         """Put the rules that were added into the tree."""
         with self._lock:
             rules = self._pending[:]
-            grown: dict[int, tuple[_Node, list[_Edge]]] = {}
-            for rule in rules:
-                self._insert(rule, grown)
-            for node, edges in grown.values():
-                node.edges = tuple(sorted(edges, key=lambda edge: edge.part.weight))
+            # PERF: of thousands of rules nothing is garbage; the collector would take twice as long as this.
+            pauses = len(rules) > 1_000 and gc.isenabled()
+            if pauses:
+                gc.disable()
+            try:
+                self._insert(rules)
+            finally:
+                if pauses:
+                    gc.enable()
             self._home = t.cast(_Site, self._root.static.get(self._map.default_subdomain or "", _NO_SITE))
             # Not before: until then, other threads wait for the lock.
             del self._pending[: len(rules)]
 
-    def _insert(self, rule: Rule, grown: dict[int, tuple[_Node, list[_Edge]]]) -> None:
+    def _insert(self, rules: list[Rule]) -> None:
+        grown: dict[int, tuple[_Node, list[_Edge]]] = {}
+        for rule in rules:
+            self._insert_rule(rule, grown)
+        for node, edges in grown.values():
+            if len(edges) > 1:
+                edges.sort(key=lambda edge: edge.part.weight)
+            node.edges = tuple(edges)
+
+    def _insert_rule(self, rule: Rule, grown: dict[int, tuple[_Node, list[_Edge]]]) -> None:
         domain, *parts = rule._parts
         node, site = self._root, None
         if domain.static:

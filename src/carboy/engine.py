@@ -91,16 +91,16 @@ def match(app: Carboy, ctx: RequestContext, profile: Profile, host: str | None, 
     try:
         router = profile.router
         if router is not None and (plain or request.is_websocket):
-            found = router.match(request.path, request.method, not plain)
+            trusted = app.config["TRUSTED_HOSTS"]
+            if trusted is not None:
+                request.trusted_hosts = trusted
+                check_host(host or "", tuple(trusted))
+            elif host and host not in _accepted_hosts:
+                check_host(host, None)
+                if len(_accepted_hosts) < _ACCEPTED_HOSTS_LIMIT:
+                    _accepted_hosts.add(host)
+            found = router.find(request.path, request.method, not plain)
             if found is not None:
-                trusted = app.config["TRUSTED_HOSTS"]
-                if trusted is not None:
-                    request.trusted_hosts = trusted
-                    check_host(host or "", tuple(trusted))
-                elif host and host not in _accepted_hosts:
-                    check_host(host, None)
-                    if len(_accepted_hosts) < _ACCEPTED_HOSTS_LIMIT:
-                        _accepted_hosts.add(host)
                 rule, request.view_args = found
                 request.url_rule = rule
                 return profile.plans.get(id(rule)) or compile_plan(app, profile, rule)

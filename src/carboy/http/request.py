@@ -121,6 +121,10 @@ class Reader(t.Protocol):
     def get_query_string(source: t.Any, /) -> bytes:
         """Return the query string as it came."""
 
+    @staticmethod
+    def get_root_path(source: t.Any, /) -> str:
+        """Return the decoded path under which the application is mounted."""
+
 
 class _Limit:
     """A limit that a request may set for itself; by default the application's."""
@@ -299,7 +303,9 @@ class Request(WerkzeugRequest):
 
         @lazy
         def root_path(self):
-            return decode_path(self.environ.get("SCRIPT_NAME") or "").rstrip("/")
+            if self.environ_is_made:
+                return decode_path(self.environ.get("SCRIPT_NAME") or "").rstrip("/")
+            return self._reader.get_root_path(self._source).rstrip("/")
 
         @lazy
         def remote_addr(self):

@@ -255,6 +255,12 @@ class Reader:
         query: bytes = source[0]["query_string"]
         return query
 
+    @staticmethod
+    def get_root_path(source: Source) -> str:
+        """Return the path under which the application is mounted."""
+        root_path: str = source[0].get("root_path") or ""
+        return root_path
+
 
 def add_headers(environ: dict[str, t.Any], headers: t.Iterable[tuple[str, str]]) -> None:
     """Add request headers to *environ* under their CGI names (RFC 3875)."""

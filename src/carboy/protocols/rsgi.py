@@ -235,3 +235,8 @@ class Reader:
         """Return the query string as it came."""
         query: bytes = scope.query_string.encode("latin1")
         return query
+
+    @staticmethod
+    def get_root_path(scope: t.Any) -> str:
+        """Return the path under which the application is mounted, which RSGI does not know."""
+        return ""

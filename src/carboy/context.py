@@ -370,12 +370,17 @@ class RequestContext(AppContext):
 
         For the thread or task that goes on with the request in that copy.
         """
-        context = contextvars.copy_context()
-        request_token, app_token = self._cv_tokens[-1]
+        request_token, app_token = self._cv_tokens.pop()
         _cv_request.reset(request_token)
         if app_token is not None:
             _cv_app.reset(app_token)
+        context = contextvars.copy_context()
+        # PERF: to use there the tokens of this context would raise, three times, with a message made at some expense.
+        context.run(self._bind_again, app_token is not None)
         return context
+
+    def _bind_again(self, with_app: bool) -> None:
+        self._cv_tokens.append((_cv_request.set(self), _cv_app.set(self) if with_app else None))
 
     def push(self) -> None:
         """Make this the active context, open the session, match the URL."""

@@ -1,4 +1,4 @@
-"""The threads that run sync code for event loops: no call is lost, kept, or run twice, however loops and threads end."""
+"""The threads that run sync code for event loops: no call is lost, kept or run twice, however loops and threads end."""
 
 import asyncio
 import gc
@@ -221,7 +221,7 @@ def test_nothing_of_a_call_is_kept_when_it_is_over(workers, make_loop, ending):
         alive = weakref.ref(thing)
         future = call(workers, view, thing)
         del thing
-        while not begun.is_set():
+        while not begun.is_set():  # noqa: ASYNC110 - a thread sets it
             await asyncio.sleep(0)
         if ending == "is cancelled":
             future.cancel()

@@ -9,6 +9,7 @@ import typing as t
 
 from werkzeug.exceptions import BadRequest, ClientDisconnected
 
+from ..concurrency import keep
 from ..http import departure
 from ..http.websocket import NO_STATUS, WebSocket, WebSocketDisconnect
 from ..lifecycle import ShutdownError, StartupError
@@ -18,9 +19,6 @@ from .asgi import add_headers, add_wsgi_keys
 if t.TYPE_CHECKING:
     from ..app import Carboy
     from ..http import Request
-
-
-_changes: set[asyncio.Task[None]] = set()
 
 
 def change(loop: asyncio.AbstractEventLoop, work: t.Coroutine[t.Any, t.Any, None]) -> None:
@@ -38,9 +36,7 @@ def change(loop: asyncio.AbstractEventLoop, work: t.Coroutine[t.Any, t.Any, None
         with contextlib.suppress(StartupError, ShutdownError):
             await work
 
-    task = loop.create_task(go_on())
-    _changes.add(task)
-    task.add_done_callback(_changes.discard)
+    keep(loop.create_task(go_on()))
 
 
 async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:

@@ -9,7 +9,6 @@ first argument (Flask 3.2); overriding them works with and without it (3.1).
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import logging
 import os
@@ -58,7 +57,7 @@ from .registry import HookList, HookTable, Registry, _endpoint_from_view_func, n
 from .results import to_response
 from .routing import Map, check_host
 from .sessions import SecureCookieSessionInterface, SessionInterface
-from .templating import DispatchingJinjaLoader, Environment
+from .templating import DispatchingJinjaLoader, Environment, _default_template_ctx_processor
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -562,7 +561,10 @@ class Carboy(Registry):
         given = context.copy()
         for name in names:
             for processor in self.template_context_processors.get(name, ()):
-                context.update(self.ensure_sync(processor)())
+                # PERF: whether the stock one is async needs no looking up.
+                is_stock = processor is _default_template_ctx_processor
+                call: t.Any = processor if is_stock else self.ensure_sync(processor)
+                context.update(call())
         context.update(given)
 
     # -- URLs --------------------------------------------------------------------
@@ -991,11 +993,11 @@ class Carboy(Registry):
 
     def asgi_app(self, scope: t.Any, receive: t.Any, send: t.Any) -> t.Coroutine[t.Any, t.Any, None]:
         """The ASGI 3 application."""
-        return _protocol("asgi").serve(self, scope, receive, send)  # type: ignore[no-any-return]
+        return _serve_asgi(self, scope, receive, send)  # type: ignore[no-any-return]
 
     def __rsgi__(self, scope: t.Any, protocol: t.Any) -> t.Coroutine[t.Any, t.Any, None]:
         """The RSGI application (granian's protocol)."""
-        return _protocol("rsgi").serve(self, scope, protocol)  # type: ignore[no-any-return]
+        return _serve_rsgi(self, scope, protocol)  # type: ignore[no-any-return]
 
     def __rsgi_init__(self, loop: t.Any) -> None:
         """Start the application, before an RSGI server accepts connections.
@@ -1003,7 +1005,9 @@ class Carboy(Registry):
         Raises:
             StartupError: A serving hook failed, so that the server's worker ends.
         """
-        _protocol("rsgi").change(loop, self.lifecycle.startup())
+        from .protocols import rsgi
+
+        rsgi.change(loop, self.lifecycle.startup())
 
     def __rsgi_del__(self, loop: t.Any) -> None:
         """Shut the application down, after an RSGI server's last request.
@@ -1011,13 +1015,29 @@ class Carboy(Registry):
         Raises:
             ShutdownError: Serving hooks failed; all others ran.
         """
-        _protocol("rsgi").change(loop, self.lifecycle.shutdown())
+        from .protocols import rsgi
+
+        rsgi.change(loop, self.lifecycle.shutdown())
 
 
-@functools.cache
-def _protocol(name: str) -> t.Any:
-    # Imported at first use: a WSGI worker never needs asyncio.
-    return importlib.import_module(f"carboy.protocols.{name}")
+# Imported at the first request, since a WSGI worker never needs asyncio. PERF: they put the function that they call in
+# their own place.
+
+
+def _serve_asgi(*args: t.Any) -> t.Any:
+    global _serve_asgi
+    from .protocols.asgi import serve
+
+    _serve_asgi = serve
+    return serve(*args)
+
+
+def _serve_rsgi(*args: t.Any) -> t.Any:
+    global _serve_rsgi
+    from .protocols.rsgi import serve
+
+    _serve_rsgi = serve
+    return serve(*args)
 
 
 def _subdomain(host: str, server_name: str, scheme: str) -> str:
@@ -1108,6 +1128,8 @@ _WATCHED = frozenset(
         "before_request_funcs",
         "before_serving_funcs",
         "before_websocket_funcs",
+        "json",
+        "response_class",
         "session_interface",
         "subdomain_matching",
         "teardown_appcontext_funcs",

@@ -335,7 +335,7 @@ class Deferred:
     def after_sending(self, wire: Wire) -> Wire:
         """Return *wire* so that the tasks start when it was sent or given up."""
         self._awaits_sending = True
-        status, code, headers, body, close = wire
+        status, code, headers, body, close, context = wire
 
         def close_and_start() -> None:
             try:
@@ -344,7 +344,7 @@ class Deferred:
             finally:
                 self.start()
 
-        return status, code, headers, body, close_and_start
+        return status, code, headers, body, close_and_start, context
 
     def context_left(self, ctx: RequestContext, failed: bool) -> None:
         """Start the tasks if *ctx* was theirs and no response will be sent.
@@ -364,13 +364,12 @@ class TaskContext(RequestContext):
     """
 
     async def _pop(self, exc: BaseException | None, inline: bool) -> None:
-        app_token = None
         try:
             await self.app._teardown_appcontext(self, exc, inline)
         finally:
-            app_token = self._leave_request()
-            if app_token is not None:
-                self._leave_app(app_token)
+            pushed = self._leave_request()
+            if pushed[2]:
+                self._leave_app(pushed)
 
 
 class GoneBody(io.RawIOBase):

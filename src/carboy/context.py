@@ -1,10 +1,11 @@
 """What belongs to one request, and what belongs to one use of an application.
 
-Two context variables are bound, as in Flask 3.1, because 3.1 lets an application
-context be entered inside a request while ``request`` stays visible. In an
-ordinary request both hold one and the same object: a :class:`RequestContext` is
-an application context too (Flask 3.2's merged context), unless a context of the
-same application was already active, whose ``g`` it then shares.
+An application context and a request context are active, as in Flask 3.1, because 3.1
+lets an application context be entered inside a request while ``request`` stays
+visible. In an ordinary request both are one and the same object: a
+:class:`RequestContext` is an application context too (Flask 3.2's merged context),
+unless a context of the same application was already active, whose ``g`` it then
+shares. One context variable holds both.
 
 Contexts are made anew for each use, never pooled: extensions key their own state
 on a context's identity. They have a ``__dict__``: extensions store on them.
@@ -38,13 +39,66 @@ if t.TYPE_CHECKING:
     from .typing import AfterRequestCallable
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
+C = t.TypeVar("C")
+T = t.TypeVar("T")
 Self = t.TypeVar("Self", bound="AppContext")
 
 # COMPAT: Flask 3.1 tells "no exception given" from None with a sentinel.
 _sentinel: t.Any = object()
 
-_cv_app: ContextVar[AppContext | None] = ContextVar("carboy.app_ctx")
-_cv_request: ContextVar[RequestContext | None] = ContextVar("carboy.request_ctx")
+# PERF: one variable, since setting it is what costs most in entering a context. It holds a context that is active
+# alone or in both roles; or, as a pair, the contexts of application and request.
+_active: ContextVar[t.Any] = ContextVar("carboy.context")
+
+
+def _parts(active: t.Any) -> tuple[AppContext | None, RequestContext | None]:
+    if type(active) is tuple:
+        return active
+    return active, active if isinstance(active, RequestContext) else None
+
+
+class _Part(t.Generic[C]):
+    """One of the two active contexts, like the context variable that it is in Flask 3.1.
+
+    Args:
+        role: 0 for the context of the application, 1 for that of the request.
+    """
+
+    def __init__(self, role: int) -> None:
+        self._role = role
+
+    @t.overload
+    def get(self) -> C: ...
+    @t.overload
+    def get(self, default: T) -> C | T: ...
+    def get(self, default: t.Any = _sentinel) -> t.Any:
+        """Return the active context, or *default*.
+
+        Raises:
+            LookupError: None is active, and no default was given.
+        """
+        active = _active.get(None)
+        # PERF: in a request both are one.
+        ctx = active if type(active) is RequestContext else _parts(active)[self._role]
+        if ctx is None and default is _sentinel:
+            raise LookupError(self)
+        return default if ctx is None else ctx
+
+    def set(self, ctx: C | None) -> contextvars.Token[t.Any]:
+        """Make *ctx* the active one; return what `reset` takes."""
+        parts: list[t.Any] = [*_parts(_active.get(None))]
+        parts[self._role] = ctx
+        app_ctx, request_ctx = parts
+        alone = app_ctx is request_ctx or (request_ctx is None and not isinstance(app_ctx, RequestContext))
+        return _active.set(app_ctx if alone else (app_ctx, request_ctx))
+
+    def reset(self, token: contextvars.Token[t.Any]) -> None:
+        """Make those active that were before `set`."""
+        _active.reset(token)
+
+
+_cv_app: _Part[AppContext] = _Part(0)
+_cv_request: _Part[RequestContext] = _Part(1)
 
 NO_APP_MESSAGE = """\
 Working outside of application context.
@@ -75,7 +129,8 @@ def current_app_context() -> AppContext:
     Raises:
         RuntimeError: No application context is active.
     """
-    ctx = _cv_app.get(None)
+    active = _active.get(None)
+    ctx: AppContext | None = active[0] if type(active) is tuple else active
     if ctx is None:
         raise RuntimeError(NO_APP_MESSAGE)
     return ctx
@@ -87,7 +142,10 @@ def current_request_context() -> RequestContext:
     Raises:
         RuntimeError: No request context is active.
     """
-    ctx = _cv_request.get(None)
+    active = _active.get(None)
+    if type(active) is RequestContext:
+        return active
+    ctx = _parts(active)[1]
     if ctx is None:
         raise RuntimeError(NO_REQUEST_MESSAGE)
     return ctx
@@ -163,15 +221,17 @@ class _AppCtxGlobals:
         return object.__repr__(self) if ctx is None else f"<flask.g of '{ctx.app.name}'>"
 
 
-def _reset(variable: ContextVar[t.Any], token: contextvars.Token[t.Any] | None) -> None:
-    if token is None:
-        return
-    try:
-        variable.reset(token)
-    except (ValueError, RuntimeError):
-        # Pushed in one thread or task and popped in another, each with a copy of the variables.
-        old = token.old_value
-        variable.set(None if old is contextvars.Token.MISSING else old)
+Push = tuple["RequestContext | None", "AppContext | None", bool, t.Any, t.Any]
+"""One push of a context.
+
+The contexts of request and application that were active before; whether that of the
+application was replaced; who pushed, if a kept body did; and the push before it, or
+None. Not the tokens of the variables: those cannot be given back where a context is
+left in another thread or task, each of which has a copy of the variables.
+"""
+
+_FIRST: Push = (None, None, True, None, None)
+"""PERF: the push of nearly every request, with nothing active before: one for all."""
 
 
 class AppContext:
@@ -185,7 +245,24 @@ class AppContext:
 
     def __init__(self, app: Carboy) -> None:
         self.app = app
-        self._cv_tokens: list[t.Any] = []
+
+    # The last push that was not popped.
+    _pushed: Push | None = None
+
+    # How many bodies that are made later will enter this context again.
+    _kept = 0
+
+    @property
+    def _is_pushed_last(self) -> bool:
+        """Whether nothing is left of this context after the next pop."""
+        return self._pushed is not None and self._pushed[4] is None and not self._kept
+
+    def _pop_push(self) -> Push:
+        pushed = self._pushed
+        if pushed is None:
+            raise RuntimeError(f"{self!r} was popped more often than it was pushed.")
+        self._pushed = pushed[4]
+        return pushed
 
     @lazy
     def g(self) -> t.Any:
@@ -204,12 +281,15 @@ class AppContext:
 
     def push(self) -> None:
         """Make this the active context."""
-        self._cv_tokens.append(_cv_app.set(self))
+        before = _cv_app.get(None)
+        self._pushed = (None, before, True, None, self._pushed)
+        _cv_app.set(self)
         if appcontext_pushed.receivers:
             try:
                 appcontext_pushed.send(self.app, _async_wrapper=self.app.ensure_sync)
             except BaseException:
-                _reset(_cv_app, self._cv_tokens.pop())
+                self._pop_push()
+                _cv_app.set(before)
                 raise
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:
@@ -223,11 +303,11 @@ class AppContext:
 
     async def _pop(self, exc: BaseException | None, inline: bool) -> None:
         try:
-            if len(self._cv_tokens) == 1:
+            if self._is_pushed_last:
                 await self.app._teardown_appcontext(self, exc, inline)
         finally:
             current = _cv_app.get(None)
-            _reset(_cv_app, self._cv_tokens.pop())
+            _cv_app.set(self._pop_push()[1])
         if current is not self:
             raise AssertionError(f"Popped wrong app context. ({current!r} instead of {self!r})")
         if appcontext_popped.receivers:
@@ -260,6 +340,9 @@ class RequestContext(AppContext):
 
     flashes: list[tuple[str, str]] | None = None
 
+    failure: Exception | None = None
+    """What user code raised before there was a plan, to be raised where errors are handled."""
+
     def __init__(
         self,
         app: Carboy,
@@ -276,7 +359,6 @@ class RequestContext(AppContext):
         self.request = request
         if session is not None:
             self.opened_session = session
-        self._cv_tokens = []
 
     @classmethod
     def from_environ(cls, app: Carboy, environ: dict[str, t.Any], /) -> t.Self:
@@ -351,19 +433,24 @@ class RequestContext(AppContext):
     def bind(self) -> None:
         """Make this the active context; neither opens the session nor matches."""
         app = self.app
-        current = _cv_app.get(None)
-        if current is None or current.app is not app:
-            app_token = _cv_app.set(self)
-            self._cv_tokens.append((_cv_request.set(self), app_token))
-            if appcontext_pushed.receivers:
-                try:
-                    appcontext_pushed.send(app, _async_wrapper=app.ensure_sync)
-                except BaseException:
-                    # Nobody would leave a context that was not entered.
-                    self._leave_app(t.cast(t.Any, self._leave_request()))
-                    raise
+        app_before = _cv_app.get(None)
+        request_before = _cv_request.get(None)
+        _cv_request.set(self)
+        if app_before is not None and app_before.app is app:
+            self._pushed = (request_before, app_before, False, None, self._pushed)
+            return
+        _cv_app.set(self)
+        if app_before is None and request_before is None and self._pushed is None:
+            self._pushed = _FIRST
         else:
-            self._cv_tokens.append((_cv_request.set(self), None))
+            self._pushed = (request_before, app_before, True, None, self._pushed)
+        if appcontext_pushed.receivers:
+            try:
+                appcontext_pushed.send(app, _async_wrapper=app.ensure_sync)
+            except BaseException:
+                # Nobody would leave a context that was not entered.
+                self._leave_app(self._leave_request())
+                raise
 
     def unbind_copy(self) -> contextvars.Context:
         """Return a copy of the variables with this context active; leave it here.
@@ -371,10 +458,11 @@ class RequestContext(AppContext):
         For the thread or task that goes on with the request in that copy.
         """
         context = contextvars.copy_context()
-        request_token, app_token = self._cv_tokens[-1]
-        _cv_request.reset(request_token)
-        if app_token is not None:
-            _cv_app.reset(app_token)
+        if self._pushed is not None:
+            request_before, app_before, replaced_app, _, _ = self._pushed
+            _cv_request.set(request_before)
+            if replaced_app:
+                _cv_app.set(app_before)
         return context
 
     def push(self) -> None:
@@ -396,74 +484,95 @@ class RequestContext(AppContext):
         failed = True
         try:
             try:
-                if len(self._cv_tokens) == 1:
+                if self._is_pushed_last:
                     await app._teardown_request(self, exc, inline)
             finally:
-                app_token = self._leave_request()
-                if app_token is not None:
+                pushed = self._leave_request()
+                if pushed[2]:
                     try:
                         # A body that is still to be made keeps it (see stream_with_context).
-                        if not self._cv_tokens:
+                        if self._is_left:
                             await app._teardown_appcontext(self, exc, inline)
                     finally:
-                        self._leave_app(app_token)
+                        self._leave_app(pushed)
             failed = False
         finally:
             background = self.request.background
-            if background is not None and not self._cv_tokens:
+            if background is not None and self._is_left:
                 background.context_left(self, failed)
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether nobody has entered this context, or will enter it again."""
+        return self._pushed is None and not self._kept
 
     def leave(self) -> None:
         """Leave this context, for which no teardown function is registered."""
-        if len(self._cv_tokens) == 1 and _cv_request.get(None) is self and not appcontext_popped.receivers:
+        request = self.request
+        if (
+            self._pushed is _FIRST
+            and not self._kept
+            and _active.get(None) is self
+            and request.closes_plainly
+            and not appcontext_popped.receivers
+        ):
             # PERF: the two methods below in one, for the ordinary case.
-            request_token, app_token = self._cv_tokens.pop()
-            try:
-                _cv_request.reset(request_token)
-                if app_token is not None:
-                    _cv_app.reset(app_token)
-            except (ValueError, RuntimeError):
-                _reset(_cv_request, request_token)
-                _reset(_cv_app, app_token)
-            request = self.request
-            if request.form_is_parsed or request._input is not None or not request.closes_plainly:
-                request.close()
+            self._pushed = None
+            _active.set(None)
             if request.environ_is_made:
                 request.environ["werkzeug.request"] = None
             return
-        app_token = self._leave_request()
-        if app_token is not None:
-            self._leave_app(app_token)
+        pushed = self._leave_request()
+        if pushed[2]:
+            self._leave_app(pushed)
 
-    def _leave_request(self) -> contextvars.Token[t.Any] | None:
+    def _leave_request(self) -> Push:
         request = self.request
-        request_token: contextvars.Token[t.Any]
-        app_token: contextvars.Token[t.Any] | None
-        request_token, app_token = self._cv_tokens.pop()
         current = _cv_request.get(None)
-        try:
-            _cv_request.reset(request_token)
-        except (ValueError, RuntimeError):
-            _reset(_cv_request, request_token)
-        if not self._cv_tokens:
+        pushed = self._pop_push()
+        _cv_request.set(pushed[0])
+        if self._is_left:
             if not request.is_websocket:
                 request.close()
             if request.environ_is_made:
                 # The environ holds the request that holds it: broken here, so that no garbage collector is needed.
                 request.environ["werkzeug.request"] = None
         if current is not self:
-            if app_token is not None:
-                _reset(_cv_app, app_token)
+            if pushed[2]:
+                _cv_app.set(pushed[1])
             raise AssertionError(f"Popped wrong request context. ({current!r} instead of {self!r})")
-        return app_token
+        return pushed
 
-    def _leave_app(self, app_token: contextvars.Token[t.Any]) -> None:
-        _reset(_cv_app, app_token)
+    def _leave_app(self, pushed: Push) -> None:
+        _cv_app.set(pushed[1])
         if appcontext_popped.receivers:
             appcontext_popped.send(self.app, _async_wrapper=self.app.ensure_sync)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.request.url!r} [{self.request.method}] of {self.app.name}>"
+
+
+def enter(app: Carboy, request: Request) -> RequestContext:
+    """Return the context of *request*, made and active.
+
+    PERF: what ``RequestContext(app, request=request)`` and its ``bind`` do, without
+    their calls.
+    """
+    ctx = _new_context(RequestContext)
+    ctx.app = app
+    ctx.request = request
+    ctx.opened_session = ctx.after_functions = ctx.failure = None
+    ctx._kept = 0
+    request.json_module = app.json
+    if _active.get(None) is None and not appcontext_pushed.receivers:
+        _active.set(ctx)
+        ctx._pushed = _FIRST
+    else:
+        ctx.bind()
+    return ctx
+
+
+_new_context = RequestContext.__new__
 
 
 def after_this_request(f: F) -> F:
@@ -544,8 +653,7 @@ def stream_with_context(generator_or_function: t.Any) -> t.Any:
 class _Kept:
     """The active context, kept for a body that is made later.
 
-    It is kept by an entry among its tokens: whoever leaves the context meanwhile
-    is not the last.
+    Whoever leaves the context meanwhile is not the last.
     """
 
     _state: t.Literal["waiting", "running", "ended"] = "ended"
@@ -561,36 +669,39 @@ class _Kept:
         app_ctx = current_app_context()
         self._app_ctx = None if app_ctx is ctx else app_ctx
         for kept in self._contexts():
-            kept._cv_tokens.insert(0, _KEPT)
+            kept._kept += 1
         self._state = "waiting"
 
     def _contexts(self) -> list[AppContext]:
         return [self._ctx] if self._app_ctx is None else [self._app_ctx, self._ctx]
 
     def _enter(self) -> None:
-        for ctx in self._contexts():
-            ctx._cv_tokens.remove(_KEPT)
+        ctx = self._ctx
+        for kept in self._contexts():
+            kept._kept -= 1
         self._state = "running"
-        app_token = None
-        if self._app_ctx is not None:
-            self._app_ctx.push()
+        app_ctx = self._app_ctx
+        if app_ctx is not None:
+            app_ctx.push()
+            request_before, app_before, replaced_app, _, earlier = t.cast(Push, app_ctx._pushed)
+            app_ctx._pushed = (request_before, app_before, replaced_app, self, earlier)
         else:
             # Not bind(): the variables may have been copied while it was active.
-            app_token = _cv_app.set(self._ctx)
+            app_before = _cv_app.get(None)
+            _cv_app.set(ctx)
             if appcontext_pushed.receivers:
-                appcontext_pushed.send(self._ctx.app, _async_wrapper=self._ctx.app.ensure_sync)
-        self._ctx._cv_tokens.append((_cv_request.set(self._ctx), app_token))
-        self._own_tokens = [ctx._cv_tokens[-1] for ctx in self._contexts()]
+                appcontext_pushed.send(ctx.app, _async_wrapper=ctx.app.ensure_sync)
+        ctx._pushed = (_cv_request.get(None), app_before, app_ctx is None, self, ctx._pushed)
+        _cv_request.set(ctx)
 
     async def _leave(self, exc: BaseException | None, inline: bool) -> None:
         if self._state == "waiting":
             self._enter()
         if self._state == "running":
             self._state = "ended"
-            for ctx, own in zip(self._contexts(), self._own_tokens, strict=True):
-                # Somebody else (a test client) may have entered it since, and will leave it with a token of theirs.
-                ctx._cv_tokens.remove(own)
-                ctx._cv_tokens.append(own)
+            for ctx in self._contexts():
+                # Somebody else (a test client) may have entered it since, and will leave it with a push of theirs.
+                ctx._pushed = _with_last(ctx._pushed, self)
             try:
                 await self._ctx._pop(exc, inline)
             finally:
@@ -598,8 +709,16 @@ class _Kept:
                     await self._app_ctx._pop(exc, inline)
 
 
-_KEPT: t.Any = (None, None)
-"""Stands among a context's tokens for the one who will enter it again."""
+def _with_last(pushed: Push | None, owner: _Kept) -> Push | None:
+    """Return the pushes of a context with that of *owner* as the last."""
+    pushes = []
+    while pushed is not None:
+        pushes.append(pushed)
+        pushed = pushed[4]
+    pushes.sort(key=lambda push: push[3] is owner, reverse=True)
+    for push in reversed(pushes):
+        pushed = (*push[:4], pushed)
+    return pushed
 
 
 class StreamWithContext(_Kept):

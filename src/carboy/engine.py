@@ -27,7 +27,7 @@ from .context import RequestContext
 from .errors import call_override, log_exception, respond_to
 from .http.response import InvalidHeader
 from .plan import Plan, Profile, Steps, compile_plan, compile_profile
-from .results import to_response
+from .results import to_response, to_wire
 from .routing import check_host
 from .signals import (
     appcontext_tearing_down,
@@ -49,7 +49,6 @@ if t.TYPE_CHECKING:
     from .http.websocket import WebSocket
 
 T = t.TypeVar("T")
-W = t.TypeVar("W")
 
 
 # -- Finding the plan ------------------------------------------------------------
@@ -74,50 +73,37 @@ def plan_of(app: Carboy, request: Request) -> Plan:
     return profile.plans.get(id(rule)) or compile_plan(app, profile, rule)
 
 
-def begin(
-    app: Carboy,
-    ctx: RequestContext,
-    profile: Profile,
-    host: str | None,
-    plain: bool = True,
-    entered: bool = False,
-) -> tuple[Plan, Exception | None]:
-    """Enter the context, open the session, match the URL; return the plan.
+def match(app: Carboy, ctx: RequestContext, profile: Profile, host: str | None, plain: bool = True) -> Plan:
+    """Match the URL of a request whose context is active; return the plan.
 
     What the matching raises for the client to see is kept as the request's
-    ``routing_exception``. An exception of user code (session interface,
-    converter) is returned, to be raised where errors are handled.
+    ``routing_exception``; what user code raised (session interface, converter) as
+    the context's ``failure``.
 
     Args:
         host: The value of the ``Host`` header.
         plain: Whether this neither is nor asks for a WebSocket, which other rules
             match.
-        entered: Whether the context is entered and the session opened already.
     """
     request = ctx.request
-    if not entered:
-        ctx.bind()
-        if not profile.session_can_wait:
-            try:
-                ctx.open()
-            except Exception as e:
-                return profile.unrouted, e
-    if request.routing_exception is not None:
-        return profile.unrouted, None
+    if request.routing_exception is not None or ctx.failure is not None:
+        return profile.unrouted
     try:
         router = profile.router
-        if router is not None and (plain or request.is_websocket) and type(ctx) is RequestContext:
+        if router is not None and (plain or request.is_websocket):
             trusted = app.config["TRUSTED_HOSTS"]
             if trusted is not None:
                 request.trusted_hosts = trusted
-                trusted = tuple(trusted)
-            if host:
-                check_host(host, trusted)
+                check_host(host or "", tuple(trusted))
+            elif host and host not in _accepted_hosts:
+                check_host(host, None)
+                if len(_accepted_hosts) < _ACCEPTED_HOSTS_LIMIT:
+                    _accepted_hosts.add(host)
             found = router.find(request.path, request.method, not plain)
             if found is not None:
                 rule, request.view_args = found
                 request.url_rule = rule
-                return profile.plans.get(id(rule)) or compile_plan(app, profile, rule), None
+                return profile.plans.get(id(rule)) or compile_plan(app, profile, rule)
         ctx.match_request()
         _tell_websockets_apart(request)
     except HTTPException as e:
@@ -127,8 +113,14 @@ def begin(
         request.routing_exception = NotFound()
         request.routing_exception.__cause__ = e
     except Exception as e:
-        return profile.unrouted, e
-    return plan_of(app, request), None
+        ctx.failure = e
+        return profile.unrouted
+    return plan_of(app, request)
+
+
+# PERF: the hosts that were found valid, which are few where requests are honest.
+_accepted_hosts: set[str] = set()
+_ACCEPTED_HOSTS_LIMIT = 1000
 
 
 def _tell_websockets_apart(request: Request) -> None:
@@ -157,55 +149,58 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
     ctx: RequestContext,
     plan: Plan,
     inline: bool,
-    write: t.Callable[[Response, Request, W], T],
-    argument: W,
-    failure: Exception | None = None,
-) -> T:
+    write: t.Callable[[Wire, Request, t.Any], t.Any] | None = None,
+    argument: t.Any = None,
+) -> t.Any:
     """Run a request whose context was entered; leave the context.
 
     Args:
-        write: Turns the response into what the protocol sends, while the context
-            is still active; called with the request and *argument* too.
-        failure: Raised in place of dispatch.
+        write: Called with what is to be sent, the request and *argument*, while the
+            context is still active.
 
     Returns:
-        What *write* returned.
+        What is to be sent; or what *write* returned, if it was given.
     """
     error: BaseException | None = None
     request = ctx.request
+    response: Response | None = None
     try:
         try:
-            if failure is not None:
-                raise failure
             if (
                 plan.only_calls_view
                 and app._got_first_request
-                and request.routing_exception is None
                 and request.method != "OPTIONS"
                 and not request_started.receivers
             ):
                 # PERF: what dispatch comes down to, here without its coroutine.
                 try:
                     view: t.Any = plan.view
-                    if not plan.view_is_async:
-                        if inline or plan.view_may_run_on_loop:
-                            result = view(**request.view_args)  # type: ignore[arg-type]
-                        else:
-                            result = await run_in_thread(view, **request.view_args)  # type: ignore[arg-type]
+                    args: t.Any = request.view_args
+                    if plan.view_is_async is not inline:
+                        result = view(**args) if args else view()
+                        if not inline:
+                            result = await result
                     elif inline:
-                        result = app.ensure_sync(view)(**request.view_args)  # type: ignore[arg-type]
+                        result = app.ensure_sync(view)(**args)
+                    elif plan.view_may_run_on_loop:
+                        result = view(**args)
                     else:
-                        result = await view(**request.view_args)  # type: ignore[arg-type]
+                        result = await run_in_thread(view, **args)
                 except Exception as e:
                     result = await answer_user_error(app, ctx, plan, e, inline)
-                response = await finalize(app, ctx, plan, result, inline) if (
+                if (
                     not plan.ends_plainly
                     or ctx.opened_session is not None
                     or ctx.after_functions is not None
                     or plan.profile.version != app._version.number
                     or request_finished.receivers
-                    or request.has_cookies()
-                ) else to_response(app, result)  # fmt: skip
+                    or (request.has_cookies and _has_session_to_refresh(app, ctx))
+                ):
+                    response = await finalize(app, ctx, plan, result, inline)
+                else:
+                    wire = to_wire(app, plan.profile, result, request)
+            elif ctx.failure is not None:
+                raise ctx.failure
             elif plan.profile.as_in_flask and "full_dispatch_request" in plan.profile.overridden:
                 response = app._call_override("full_dispatch_request", ctx)
             else:
@@ -214,11 +209,18 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
             error = e
             response = await answer_error(app, ctx, plan, e, inline)
         try:
-            return write(response, request, argument)
+            if response is not None:
+                wire = response.wire(request)
+            if request.background is not None:
+                wire = request.background.after_sending(wire)
+            return wire if write is None else write(wire, request, argument)
         except Exception as e:
             # Nothing has been sent yet.
             error = e
-            return write(await answer_error(app, ctx, plan, e, inline), request, argument)
+            wire = (await answer_error(app, ctx, plan, e, inline)).wire(request)
+            if request.background is not None:
+                wire = request.background.after_sending(wire)
+            return wire if write is None else write(wire, request, argument)
     except BaseException as e:
         error = e
         raise
@@ -232,7 +234,6 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
             or plan.profile.version != app._version.number
             or request_tearing_down.receivers
             or appcontext_tearing_down.receivers
-            or type(ctx) is not RequestContext
             or request.background is not None
         ):
             await ctx._pop(error, inline)
@@ -416,7 +417,7 @@ async def process_response(app: Carboy, ctx: RequestContext, plan: Plan, respons
             response = _pass_through(functions, response)
         else:
             response = await run_in_thread(_pass_through, functions, response)
-    if ctx.opened_session is None and not (ctx.request.has_cookies() and _has_session_to_refresh(app, ctx)):
+    if ctx.opened_session is None and not (ctx.request.has_cookies and _has_session_to_refresh(app, ctx)):
         return response
     interface = app.session_interface
     session = ctx._session
@@ -442,7 +443,7 @@ def _has_session_to_refresh(app: Carboy, ctx: RequestContext) -> bool:
     """
     if not app.config["SESSION_REFRESH_EACH_REQUEST"]:
         return False
-    return app.session_interface.get_cookie_name(app) in ctx.request.cookies
+    return ctx.request.first_cookie(app.session_interface.get_cookie_name(app)) is not None
 
 
 async def answer_error(app: Carboy, ctx: RequestContext, plan: Plan, exc: Exception, inline: bool) -> Response:
@@ -485,9 +486,7 @@ async def answer_500(app: Carboy, ctx: RequestContext, exc: Exception, inline: b
 # -- The WebSocket -----------------------------------------------------------------
 
 
-async def converse(
-    app: Carboy, ctx: RequestContext, plan: Plan, inline: bool, failure: Exception | None = None
-) -> Wire | None:
+async def converse(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) -> Wire | None:
     """Run the handler of a WebSocket whose context was entered; leave the context.
 
     The steps are those of an HTTP request, with two differences: a response can be
@@ -501,8 +500,8 @@ async def converse(
     error: BaseException | None = None
     try:
         try:
-            if failure is not None:
-                raise failure
+            if ctx.failure is not None:
+                raise ctx.failure
             response = await _converse(app, ctx, plan, inline)
         except Exception as e:
             error = e

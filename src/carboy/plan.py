@@ -12,6 +12,8 @@ import dataclasses
 import typing as t
 
 from .concurrency import is_async
+from .http.response import type_header
+from .json.provider import responds_plainly
 from .routing import Map, Matcher
 
 if t.TYPE_CHECKING:
@@ -30,7 +32,8 @@ _DISPATCHERS = frozenset(
     " do_teardown_appcontext ensure_sync async_to_sync".split()
 )
 _FINISHERS = frozenset({"finalize_request", "make_response", "process_response"})
-_TEARDOWNS = frozenset({"do_teardown_request", "do_teardown_appcontext"})
+_BEGINNERS = frozenset({"wsgi_app", "__call__", "request_context"})
+_TEARDOWNS = frozenset({"do_teardown_request", "do_teardown_appcontext", "request_context"})
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -45,6 +48,11 @@ class Profile:
         as_in_flask: Whether steps are replaced by overridden methods.
         session_can_wait: Whether the session is opened at its first use.
         starts_first: Whether serving hooks have to run before a request does.
+        begins_plainly: Whether nothing is to be done before a request's context is
+            made, and nobody else makes it.
+        sends_text: The content type header of text from a view, where a response of
+            the application's class would add nothing to it; else None.
+        sends_json: The same for JSON: whether its provider's response would not.
         unrouted: The plan of requests that no rule matched.
         unrouted_websocket: The same for WebSockets.
     """
@@ -55,6 +63,9 @@ class Profile:
     as_in_flask: bool
     session_can_wait: bool
     starts_first: bool
+    begins_plainly: bool
+    sends_text: tuple[str, str] | None
+    sends_json: bool
     plans: dict[int, Plan]
     unrouted: Plan
     unrouted_websocket: Plan
@@ -72,7 +83,8 @@ class Plan:
             is its own.
         stream_body: Whether the view reads the body as it arrives.
         timeout: Seconds that hooks and view may take; None for no limit.
-        only_calls_view: Whether nothing but the view produces the result.
+        only_calls_view: Whether nothing but the view produces the result, or an
+            error of it.
         preprocesses: Whether anything runs before the view.
         ends_plainly: Whether nothing is registered to run after the view.
         tears_down: Whether anything runs when the context is left.
@@ -99,13 +111,19 @@ def compile_profile(app: Carboy) -> Profile:
     """Compile what all requests of *app* share."""
     overridden = app._find_overrides()
     teardown = _steps(app, reversed(app.teardown_appcontext_funcs))
+    session_can_wait = getattr(app.session_interface, "opens_at_first_use", False)
+    starts_first = _starts_first(app)
+    is_plain = app.response_class.is_plain
     profile = Profile(
         version=app._version.number,
         router=_router(app, overridden),
         overridden=overridden,
         as_in_flask=not _DISPATCHERS.isdisjoint(overridden),
-        session_can_wait=getattr(app.session_interface, "opens_at_first_use", False),
-        starts_first=_starts_first(app),
+        session_can_wait=session_can_wait,
+        starts_first=starts_first,
+        begins_plainly=session_can_wait and not starts_first and _BEGINNERS.isdisjoint(overridden),
+        sends_text=type_header(app.response_class.default_mimetype) if is_plain else None,
+        sends_json=is_plain and responds_plainly(app.json),
         plans={},
         unrouted=t.cast(Plan, None),
         unrouted_websocket=t.cast(Plan, None),

@@ -12,11 +12,38 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from .context import _cv_request
 from .http import Response
+from .http.response import OK, type_header
 
 if t.TYPE_CHECKING:
     from .app import Carboy
+    from .http import Request
+    from .http.response import Wire
+    from .plan import Profile
 
 _CALL = HTTPException.__call__
+
+
+def to_wire(app: Carboy, profile: Profile, value: t.Any, request: Request) -> Wire:
+    """Return what is sent of *value*, where nobody can see the response before.
+
+    PERF: for text and JSON no response is made; what is sent is what a response
+    would send.
+
+    Raises:
+        TypeError: See `to_response`.
+    """
+    kind = type(value)
+    if kind is str and profile.sends_text is not None:
+        header = profile.sends_text
+        body = value.encode()
+    elif (kind is dict or kind is list) and profile.sends_json:
+        provider: t.Any = app.json
+        header = type_header(provider.mimetype)
+        body = provider.text_of(value).encode()
+    else:
+        return to_response(app, value).wire(request)
+    headers = [header, ("Content-Length", str(len(body)))]
+    return OK, 200, headers, [] if request.method == "HEAD" else [body], None, None
 
 
 def to_response(app: Carboy, value: t.Any) -> Response:

@@ -296,8 +296,8 @@ class Protocol:
         await asyncio.Event().wait()
 
 
-def contexts_alive():
-    return sum(isinstance(item, RequestContext) for item in gc.get_objects())
+def contexts_alive(app):
+    return sum(isinstance(item, RequestContext) and item.app is app for item in gc.get_objects())
 
 
 def test_nothing_is_mixed_up_and_nothing_is_left(app, mismatches):
@@ -314,7 +314,7 @@ def test_nothing_is_mixed_up_and_nothing_is_left(app, mismatches):
     half, end = asyncio.run(main())
     assert mismatches == []
     assert (_cv_request.get(None), _cv_app.get(None)) == (None, None)
-    assert contexts_alive() == 0
+    assert contexts_alive(app) == 0
     # A block is about an object: one kept by each request would be half of REQUESTS.
     assert end - half < 1000 + REQUESTS // 50
 

@@ -16,30 +16,38 @@ from .. import json
 from ..context import _cv_app
 
 if t.TYPE_CHECKING:
+    from contextvars import Context
+
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
     from .request import Request
 
 
 @functools.lru_cache(maxsize=256)
-def _type_header(mimetype: str) -> tuple[str, str]:
+def type_header(mimetype: str) -> tuple[str, str]:
+    """Return the ``Content-Type`` header for a body of this kind.
+
+    Raises:
+        InvalidHeader: It has a character that must not be sent.
+    """
     content_type = get_content_type(mimetype, "utf-8")
     if not _may_be_sent("Content-Type", content_type):
         raise InvalidHeader("Content-Type")
     return "Content-Type", content_type
 
 
-_OK = "200 OK"
+OK = "200 OK"
 _SAFE_NAMES = frozenset(("Content-Type", "Content-Length"))
 _BODILESS = frozenset((204, 304))
 
 
-Wire = tuple[str, int, list[tuple[str, str]], t.Any, t.Callable[[], t.Any] | None]
+Wire: t.TypeAlias = "tuple[str, int, list[tuple[str, str]], t.Any, t.Callable[[], t.Any] | None, Context | None]"
 """A response in the form that every protocol can write.
 
 Status line and status code; headers; the body, which is whole if it is a list of
-bytes, and else iterated, sync or async; and what to call, if anything, when the
-body was sent or given up.
+bytes, and else iterated, sync or async; what to call, if anything, when the body was
+sent or given up; and the copy of the context variables that this, and the body, run in
+where a server's loop has sent the request to a thread.
 """
 
 
@@ -118,7 +126,7 @@ class Response(WerkzeugResponse):
 
     # What Werkzeug sets on each response, for those that are made without it.
     _closers: list[t.Callable[[], t.Any]] | None = None
-    _status = _OK
+    _status = OK
     _status_code = 200
     _body = b""
 
@@ -128,6 +136,9 @@ class Response(WerkzeugResponse):
     # Whether a subclass left alone what the short way through __init__ and wire() replaces.
     _builds_plainly = True
     _writes_plainly = True
+
+    is_plain = True
+    """Whether text as it is, with its type, is what a response of this class sends."""
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -151,6 +162,7 @@ class Response(WerkzeugResponse):
             "status_code",
             "is_sequence",
         )
+        cls.is_plain = cls._builds_plainly and cls._writes_plainly and inherits("__init__", "headers", "wire")
 
     def __init__(
         self,
@@ -168,7 +180,7 @@ class Response(WerkzeugResponse):
                 self._body = body
                 self.response = [body]
                 self._plain_headers = [
-                    _type_header(mimetype or self.default_mimetype),
+                    type_header(mimetype or self.default_mimetype),
                     ("Content-Length", str(len(body))),
                 ]
                 return
@@ -234,11 +246,11 @@ class Response(WerkzeugResponse):
         if not self._writes_plainly:
             return wire_from_wsgi(self, request.environ)
         plain = self._plain_headers
-        if plain is not None and self._status is _OK and self._closers is None:
+        if plain is not None and self._status is OK and self._closers is None:
             # PERF: as it was made, it needs no look at its headers.
             body = self.response
             if type(body) is list and len(body) == 1 and body[0] is self._body:
-                return _OK, 200, plain.copy(), [] if request.method == "HEAD" else body, None
+                return OK, 200, plain.copy(), [] if request.method == "HEAD" else body, None, None
         code = self._status_code
         if not self._status.isprintable():
             raise InvalidHeader("status")
@@ -267,7 +279,7 @@ class Response(WerkzeugResponse):
             headers.append(("Content-Length", str(sum(map(len, body)))))
         if request.method == "HEAD":
             body = []
-        return self._status, code, headers, body, self.close if self._closers else None
+        return self._status, code, headers, body, self.close if self._closers else None, None
 
     def _wire_with_special_headers(self, method: str) -> Wire:
         # Streams, redirects, answers without a body: by Werkzeug's own rules.
@@ -285,7 +297,7 @@ class Response(WerkzeugResponse):
         if not self._closers and (self.is_sequence or hasattr(body, "aclose")):
             # PERF: protocols close an async body where they iterate it. Calling close() too takes a thread.
             close = None
-        return self._status, self._status_code, headers, body, close
+        return self._status, self._status_code, headers, body, close, None
 
     def close(self) -> None:
         """Close the body and run the functions given to ``call_on_close``."""
@@ -347,7 +359,7 @@ def wire_from_wsgi(response: t.Any, environ: WSGIEnvironment) -> Wire:
     code = int(status.partition(" ")[0])
     if not 200 <= code <= 999:
         raise ValueError(f"{status!r} is not the status of a final response (RFC 9110 section 15).")
-    return status, code, headers, iterable, close
+    return status, code, headers, iterable, close, None
 
 
 def _first(iterator: t.Iterator[bytes]) -> list[bytes]:

@@ -19,6 +19,7 @@ if t.TYPE_CHECKING:
     from ..app import Carboy
     from ..http import Request
 
+R = t.TypeVar("R", bound="Request")
 Scope = t.MutableMapping[str, t.Any]
 Receive = t.Callable[[], t.Awaitable[t.MutableMapping[str, t.Any]]]
 Send = t.Callable[[t.MutableMapping[str, t.Any]], t.Awaitable[None]]
@@ -26,58 +27,22 @@ Send = t.Callable[[t.MutableMapping[str, t.Any]], t.Awaitable[None]]
 
 async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one connection."""
-    kind = scope["type"]
-    if kind == "http":
-        request_class = app.request_class
-    elif kind == "websocket":
-        request_class = app.websocket_class or WebSocket
-    elif kind == "lifespan":
-        await lifespan.serve(app, receive, send)
+    if scope["type"] != "http":
+        await _serve_otherwise(app, scope, receive, send)
         return
-    else:
-        raise ValueError(f"The server opened an ASGI connection of the unknown type {kind!r}.")
     headers = _headers(scope["headers"])
-    host = headers.get(b"host")
-    path: str = scope["path"]
-    root_path: str = scope.get("root_path") or ""
-    if root_path and (path == root_path or path.startswith(f"{root_path.rstrip('/')}/")):
-        path = path[len(root_path.rstrip("/")) :] or "/"
-    request = request_class.from_connection(
-        scope.get("method", "GET"),
-        path,
-        Reader,
-        (scope, headers, path),
-    )
-    if "\ufffd" in path and not _is_utf8(scope.get("raw_path")):
-        request.routing_exception = BadRequest("The path is not valid UTF-8.")
-    text_host = None if host is None else host.decode("latin1")
-    if isinstance(request, WebSocket):
-        # The event that only says that it is there.
-        await receive()
-        await loop.converse(app, request, text_host, _Connection(scope, receive, send))
-    else:
-        await _http(app, scope, receive, send, request, headers, text_host)
-
-
-async def _http(
-    app: Carboy,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    request: Request,
-    headers: dict[bytes, bytes],
-    host: str | None,
-) -> None:
-    method = request.method
+    method: str = scope["method"]
+    request, host = _request(app.request_class, scope, headers, method)
     length = headers.get(b"content-length")
     has_body = (
         length not in (None, b"0")
         or b"transfer-encoding" in headers
         or (scope.get("http_version", "1.1")[0] > "1" and length is None and method not in ("GET", "HEAD"))
     )
+    request.has_cookies = b"cookie" in headers
     request.client_channel = receive
     try:
-        (_, status, response_headers, body, close), context = await loop.answer(
+        _, status, response_headers, body, close, context = await loop.answer(
             app,
             request,
             host,
@@ -85,23 +50,16 @@ async def _http(
             _Chunks(receive) if has_body else None,
             int(length) if length is not None and length.isdigit() else None,
         )
+        is_whole = type(body) is list
         try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": status,
-                    "headers": [
-                        (name.lower().encode("latin1"), value.encode("latin1")) for name, value in response_headers
-                    ],
-                }
-            )
-            if type(body) is list:
+            await send({"type": "http.response.start", "status": status, "headers": _encoded(response_headers)})
+            if is_whole:
                 await send({"type": "http.response.body", "body": body[0] if len(body) == 1 else b"".join(body)})
         except BaseException:
             # The client has left (ASGI 2.4), or the server gives up.
             await loop.close_body(body, close, context)
             raise
-        if type(body) is list:
+        if is_whole:
             if close is not None:
                 await loop.run_close(close, context)
         elif await loop.stream(request, body, close, context, functools.partial(_send, send)):
@@ -109,6 +67,32 @@ async def _http(
     finally:
         if request.departure is not None:
             departure.forget(request)
+
+
+async def _serve_otherwise(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None:
+    kind = scope["type"]
+    if kind == "lifespan":
+        await lifespan.serve(app, receive, send)
+        return
+    if kind != "websocket":
+        raise ValueError(f"The server opened an ASGI connection of the unknown type {kind!r}.")
+    websocket, host = _request(app.websocket_class or WebSocket, scope, _headers(scope["headers"]), "GET")
+    # The event that only says that it is there.
+    await receive()
+    await loop.converse(app, websocket, host, _Connection(scope, receive, send))
+
+
+def _request(cls: type[R], scope: Scope, headers: dict[bytes, bytes], method: str) -> tuple[R, str | None]:
+    """Return the request or WebSocket that the server tells of, and its host."""
+    path: str = scope["path"]
+    root_path: str | None = scope.get("root_path")
+    if root_path and (path == root_path or path.startswith(f"{root_path.rstrip('/')}/")):
+        path = path[len(root_path.rstrip("/")) :] or "/"
+    request = cls.from_connection(method, path, Reader, (scope, headers, path))
+    if not path.isascii() and "\ufffd" in path and not _is_utf8(scope.get("raw_path")):
+        request.routing_exception = BadRequest("The path is not valid UTF-8.")
+    host = headers.get(b"host")
+    return request, None if host is None else host.decode("latin1")
 
 
 async def _send(send: Send, piece: bytes) -> None:
@@ -159,7 +143,12 @@ class _Connection:
 
 
 def _encoded(headers: t.Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in headers]
+    return [(_encoded_name(name), value.encode("latin1")) for name, value in headers]
+
+
+@functools.lru_cache(maxsize=512)
+def _encoded_name(name: str) -> bytes:
+    return name.lower().encode("latin1")
 
 
 class _Chunks:
@@ -195,7 +184,8 @@ class _Chunks:
 
 def _headers(entries: t.Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Return headers by name; those that came more than once as one (RFC 9110 section 5.3)."""
-    entries = list(entries)
+    if not isinstance(entries, list):
+        entries = list(entries)
     headers = dict(entries)
     if len(headers) == len(entries):
         return headers

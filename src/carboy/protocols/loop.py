@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import io
 import tempfile
 import typing as t
@@ -17,7 +18,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, Servi
 
 from .. import engine
 from ..concurrency import NO_THREAD_LEFT, long_lived_threads, run_in_context, run_in_thread, step
-from ..context import RequestContext
+from ..context import RequestContext, enter
 from ..http import departure
 from ..http.response import Wire, to_bytes, wire_from_wsgi
 from ..lifecycle import StartupError
@@ -25,22 +26,16 @@ from ..sse import HEARTBEAT, EventStream
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
-    from ..http import Request, Response
+    from ..http import Request
     from ..http.websocket import Connection, WebSocket
     from ..plan import Plan, Profile
 
 MEMORY_LIMIT = 1024 * 1024
 """Bytes of a body that are kept in memory; what is larger goes to a temporary file."""
 
-Answer = tuple[Wire, Context | None]
-"""A response to send, and the copy of the context variables that its body is made in."""
 
-
-def _write(response: Response, request: Request, context: Context | None) -> Answer:
-    wire = response.wire(request)
-    if request.background is not None:
-        wire = request.background.after_sending(wire)
-    return wire, context
+def _made_in(wire: Wire, request: Request, context: Context) -> Wire:
+    return (*wire[:5], context)
 
 
 def answer(
@@ -51,7 +46,7 @@ def answer(
     chunks: t.AsyncIterator[bytes] | None,
     length: int | None,
     started: bool = False,
-) -> t.Awaitable[Answer]:
+) -> t.Awaitable[Wire]:
     """Run *request*; await the result to have what to send.
 
     Args:
@@ -62,24 +57,30 @@ def answer(
         length: The announced length of the body, in bytes.
         started: Whether to take the application for started, whatever it says.
     """
-    profile = engine.profile_of(app)
-    if profile.starts_first and not started:
-        return _answer_when_started(app, request, host, plain, chunks, length)
-    overridden = profile.overridden
-    if "wsgi_app" in overridden or "__call__" in overridden:
-        return _answer_through_wsgi(app, request, chunks, length)
-    if "request_context" in overridden:
-        ctx = app.request_context(request.environ)
+    profile = app._profile
+    if profile is None or profile.version != app._version.number:
+        profile = engine.profile_of(app)
+    if profile.begins_plainly:
+        ctx = enter(app, request)
     else:
-        ctx = RequestContext(app, request=request)
-    if not profile.session_can_wait:
-        return _answer_with_session(app, ctx, profile, host, plain, chunks, length)
-    plan, failure = engine.begin(app, ctx, profile, host, plain)
-    if plan.stream_body or chunks is not None:
-        return _answer_with_body(app, ctx, plan, failure, chunks, length)
+        if profile.starts_first and not started:
+            return _answer_when_started(app, request, host, plain, chunks, length)
+        overridden = profile.overridden
+        if "wsgi_app" in overridden or "__call__" in overridden:
+            return _answer_through_wsgi(app, request, chunks, length)
+        if "request_context" in overridden:
+            ctx = app.request_context(request.environ)
+            ctx.bind()
+        else:
+            ctx = enter(app, request)
+        if not profile.session_can_wait:
+            return _answer_with_session(app, ctx, profile, host, plain, chunks, length)
+    plan = engine.match(app, ctx, profile, host, plain)
+    if chunks is not None or plan.stream_body:
+        return _answer_with_body(app, ctx, plan, chunks, length)
     if plan.on_loop:
-        return engine.handle(app, ctx, plan, False, _write, None, failure)
-    return _run(app, ctx, plan, failure)
+        return engine.handle(app, ctx, plan, False)
+    return _run(app, ctx, plan)
 
 
 async def _answer_when_started(
@@ -89,28 +90,28 @@ async def _answer_when_started(
     plain: bool,
     chunks: t.AsyncIterator[bytes] | None,
     length: int | None,
-) -> Answer:
+) -> Wire:
     """Run the serving hooks, for which the server had no event, and then the request."""
     try:
         await app.lifecycle.ensure_started()
     except StartupError as e:
-        ctx = RequestContext(app, request=request)
-        ctx.bind()
-        return await _run(app, ctx, engine.profile_of(app).unrouted, e)
+        ctx = enter(app, request)
+        ctx.failure = e
+        return await _run(app, ctx, engine.profile_of(app).unrouted)
     return await answer(app, request, host, plain, chunks, length, started=True)
 
 
-def _run(app: Carboy, ctx: RequestContext, plan: Plan, failure: Exception | None) -> t.Awaitable[Answer]:
+def _run(app: Carboy, ctx: RequestContext, plan: Plan) -> t.Awaitable[Wire]:
     if plan.on_loop:
-        return engine.handle(app, ctx, plan, False, _write, None, failure)
+        return engine.handle(app, ctx, plan, False)
     context = ctx.unbind_copy()
-    answer = run_in_context(context, step, engine.handle(app, ctx, plan, True, _write, context, failure))
+    answer = run_in_context(context, step, engine.handle(app, ctx, plan, True, _made_in, context))
     return answer if plan.timeout is None else _answer_in_time(app, ctx, plan, plan.timeout, answer)
 
 
 async def _answer_in_time(
-    app: Carboy, ctx: RequestContext, plan: Plan, seconds: float, answer: t.Coroutine[t.Any, t.Any, Answer]
-) -> Answer:
+    app: Carboy, ctx: RequestContext, plan: Plan, seconds: float, answer: t.Coroutine[t.Any, t.Any, Wire]
+) -> Wire:
     """Wait for a plan that runs in a thread; answer in its place when the time is over.
 
     A thread cannot be stopped: it goes on to its end, with its own context and its
@@ -128,20 +129,21 @@ async def _answer_in_time(
     request = copy.copy(ctx.request)
     # The body, the files and the background tasks are the thread's.
     request._input, request.form_is_parsed, request.background = None, False, None
-    late = RequestContext(app, request=request)
-    late.bind()
-    return await engine.handle(app, late, plan, False, _write, None, engine.Overdue(seconds))
+    late = enter(app, request)
+    late.failure = engine.Overdue(seconds)
+    wire: Wire = await engine.handle(app, late, plan, False)
+    return wire
 
 
-_overdue: set[asyncio.Task[Answer]] = set()
+_overdue: set[asyncio.Task[Wire]] = set()
 
 
-def _drop(task: asyncio.Task[Answer]) -> None:
+def _drop(task: asyncio.Task[Wire]) -> None:
     """Free what the answer of an overdue thread holds; its errors were logged where they happened."""
     _overdue.discard(task)
     if task.cancelled() or task.exception() is not None:
         return
-    (_, _, _, body, close), context = task.result()
+    _, _, _, body, close, context = task.result()
     if close is not None or hasattr(body, "aclose"):
         closing = task.get_loop().create_task(close_body(body, close, context))
         _closing.add(closing)
@@ -159,54 +161,51 @@ async def _answer_with_session(
     plain: bool,
     chunks: t.AsyncIterator[bytes] | None,
     length: int | None,
-) -> Answer:
+) -> Wire:
     """Open the session of a user's own interface, which may block, before the URL is matched."""
-    failure: Exception | None
     try:
-        ctx.bind()
         await run_in_thread(ctx.open)
     except Exception as e:
-        plan, failure = profile.unrouted, e
-    else:
-        plan, failure = engine.begin(app, ctx, profile, host, plain, entered=True)
-    return await _answer_with_body(app, ctx, plan, failure, chunks, length)
+        ctx.failure = e
+    plan = engine.match(app, ctx, profile, host, plain)
+    return await _answer_with_body(app, ctx, plan, chunks, length)
 
 
 async def _answer_with_body(
     app: Carboy,
     ctx: RequestContext,
     plan: Plan,
-    failure: Exception | None,
     chunks: t.AsyncIterator[bytes] | None,
     length: int | None,
-) -> Answer:
+) -> Wire:
     """Receive the body, or let the view receive it, and run the plan."""
     request = ctx.request
     if plan.stream_body:
         request.reads_body = True
         request.set_input(LoopBody(request, chunks, length))
-    elif chunks is not None and request.routing_exception is None and failure is None:
+    elif chunks is not None and request.routing_exception is None and ctx.failure is None:
         try:
             request.set_input(await receive(chunks, length, app.config["MAX_CONTENT_LENGTH"]))
         except ClientDisconnected as e:
             # The view is not called, but what was set up is torn down.
             request.routing_exception = e
-    return await _run(app, ctx, plan, failure)
+            plan = dataclasses.replace(plan, only_calls_view=False)
+    return await _run(app, ctx, plan)
 
 
 async def _answer_through_wsgi(
     app: Carboy, request: Request, chunks: t.AsyncIterator[bytes] | None, length: int | None
-) -> Answer:
+) -> Wire:
     """Send the request through the WSGI entry, which middleware was put around."""
     if chunks is not None:
         try:
             request.set_input(await receive(chunks, length, app.config["MAX_CONTENT_LENGTH"]))
         except ClientDisconnected as e:
-            return wire_from_wsgi(e, request.environ), None
+            return wire_from_wsgi(e, request.environ)
     environ = request.environ
     environ.pop("werkzeug.request", None)
     context = copy_context()
-    return await run_in_context(context, wire_from_wsgi, app, environ), context
+    return _made_in(await run_in_context(context, wire_from_wsgi, app, environ), request, context)
 
 
 # -- The WebSocket -------------------------------------------------------------------
@@ -227,15 +226,14 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
         except StartupError as e:
             failure = e
     profile = engine.profile_of(app)
-    ctx = RequestContext(app, request=websocket)
-    ctx.bind()
-    if not profile.session_can_wait:
+    ctx = enter(app, websocket)
+    ctx.failure = failure
+    if not profile.session_can_wait and failure is None:
         try:
             await run_in_thread(ctx.open)
         except Exception as e:
-            failure = e
-    plan, failed = engine.begin(app, ctx, profile, host, plain=False, entered=True)
-    failure = failure or failed
+            ctx.failure = e
+    plan = engine.match(app, ctx, profile, host, plain=False)
     on_loop = plan.on_loop
     lifecycle = app.lifecycle
     if lifecycle.draining:
@@ -247,17 +245,17 @@ async def converse(app: Carboy, websocket: WebSocket, host: str | None, connecti
     lifecycle.long_lived.add(websocket)
     try:
         if on_loop:
-            response = await engine.converse(app, ctx, plan, False, failure)
+            response = await engine.converse(app, ctx, plan, False)
         else:
             context = ctx.unbind_copy()
-            response = await long_lived_threads().run(context, step, engine.converse(app, ctx, plan, True, failure))
+            response = await long_lived_threads().run(context, step, engine.converse(app, ctx, plan, True))
     finally:
         lifecycle.long_lived.discard(websocket)
         websocket.release()
     if response is None:
         await websocket.shut()
     else:
-        _, status, headers, body, close = response
+        _, status, headers, body, close, _ = response
         await websocket.refuse(status, headers, b"".join(body))
         await run_close(close, None)
 

@@ -48,18 +48,16 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
     incoming = scope.headers
     method: str = scope.method
     path: str = scope.path
-    is_http = scope.proto == "http"
-    request = (app.request_class if is_http else app.websocket_class or WebSocket).from_connection(
-        method, path, Reader, scope
-    )
-    if not path.isascii() and "\ufffd" in path:
-        # The server has put it for what it could not decode, and does not tell the path as it came.
-        request.routing_exception = BadRequest("The path is not valid UTF-8.")
     hosts = incoming.get_all("host")
     host = (hosts[0] if len(hosts) == 1 else ",".join(hosts)) if hosts else scope.authority
-    if not is_http:
-        await _websocket(app, t.cast(WebSocket, request), host, protocol)
+    if scope.proto != "http":
+        websocket = (app.websocket_class or WebSocket).from_connection(method, path, Reader, scope)
+        _check_path(websocket, path)
+        await _websocket(app, websocket, host, protocol)
         return
+    request = app.request_class.from_connection(method, path, Reader, scope)
+    if not path.isascii():
+        _check_path(request, path)
     length: int | None = None
     if "content-length" in incoming:
         announced = incoming.get("content-length")
@@ -69,8 +67,9 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
         # HTTP/2 has no chunks: a body of unknown length is not announced.
         has_body = "transfer-encoding" in incoming or (method not in ("GET", "HEAD") and scope.http_version[0] == "2")
     request.client_channel = protocol
+    request.has_cookies = "cookie" in incoming
     try:
-        (_, status, headers, body, close), context = await loop.answer(
+        _, status, headers, body, close, context = await loop.answer(
             app,
             request,
             host,
@@ -92,6 +91,12 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
     finally:
         if request.departure is not None:
             departure.forget(request)
+
+
+def _check_path(request: Request, path: str) -> None:
+    if "\ufffd" in path:
+        # The server has put it for what it could not decode, and does not tell the path as it came.
+        request.routing_exception = BadRequest("The path is not valid UTF-8.")
 
 
 async def _websocket(app: Carboy, websocket: WebSocket, host: str | None, protocol: t.Any) -> None:
@@ -221,8 +226,9 @@ class Reader:
     @staticmethod
     def get_header(scope: t.Any, name: str) -> str | None:
         """Return the value of the header with the lower-case *name*."""
-        value: str | None = scope.headers.get(name)
-        return value
+        # A browser may split its cookies over several (RFC 9113 section 8.2.3).
+        values: list[str] = scope.headers.get_all(name)
+        return ("; " if name == "cookie" else ",").join(values) if values else None
 
     @staticmethod
     def get_query_string(scope: t.Any) -> bytes:

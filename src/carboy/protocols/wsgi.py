@@ -7,7 +7,7 @@ from contextvars import copy_context
 
 from .. import engine
 from ..concurrency import IteratorTask, close_iterable, run_in_thread, step
-from ..context import RequestContext
+from ..context import enter
 from ..http.request import limited_stream
 from ..http.response import to_bytes
 from ..lifecycle import StartupError
@@ -19,7 +19,8 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
     from ..app import Carboy
-    from ..http import Request, Response
+    from ..http import Request
+    from ..http.response import Wire
     from ..lifecycle import Lifecycle
 
 
@@ -31,17 +32,25 @@ def serve(
     Args:
         started: Whether to take the application for started, whatever it says.
     """
-    profile = engine.profile_of(app)
+    profile = app._profile
+    if profile is None or profile.version != app._version.number:
+        profile = engine.profile_of(app)
     if profile.starts_first and not started:
         return _serve_when_started(app, environ, start_response)
     if "request_context" in profile.overridden:
         ctx = app.request_context(environ)
+        ctx.bind()
     else:
-        ctx = RequestContext(app, environ)
-    plan, failure = engine.begin(app, ctx, profile, environ.get("HTTP_HOST"), "HTTP_UPGRADE" not in environ)
+        ctx = enter(app, app.request_class(environ))
+    if not profile.session_can_wait:
+        try:
+            ctx.open()
+        except Exception as e:
+            ctx.failure = e
+    plan = engine.match(app, ctx, profile, environ.get("HTTP_HOST"), "HTTP_UPGRADE" not in environ)
     if plan.stream_body:
         ctx.request.set_input(WSGIBody(ctx.request, environ))
-    return step(engine.handle(app, ctx, plan, True, _write, start_response, failure))
+    return step(engine.handle(app, ctx, plan, True, _write, start_response))
 
 
 def _serve_when_started(app: Carboy, environ: WSGIEnvironment, start_response: StartResponse) -> t.Iterable[bytes]:
@@ -49,23 +58,21 @@ def _serve_when_started(app: Carboy, environ: WSGIEnvironment, start_response: S
     try:
         app.lifecycle.ensure_started_blocking()
     except StartupError as e:
-        ctx = RequestContext(app, environ)
-        ctx.bind()
-        return step(engine.handle(app, ctx, engine.profile_of(app).unrouted, True, _write, start_response, e))
+        ctx = enter(app, app.request_class(environ))
+        ctx.failure = e
+        return step(engine.handle(app, ctx, engine.profile_of(app).unrouted, True, _write, start_response))
     return serve(app, environ, start_response, started=True)
 
 
-def _write(response: Response, request: Request, start_response: StartResponse) -> t.Iterable[bytes]:
-    background = request.background
-    wire = response.wire(request)
-    status, _, headers, body, close = wire if background is None else background.after_sending(wire)
+def _write(wire: Wire, request: Request, start_response: StartResponse) -> t.Iterable[bytes]:
+    status, _, headers, body, close, _ = wire
     start_response(status, headers)
     if type(body) is list:
         return body if close is None else ClosingBody(iter(body), close)
     if hasattr(body, "__aiter__"):
         iterator = AsyncBody(body)
         return ClosingBody(iterator, iterator.closing(close))
-    if background is not None:
+    if request.background is not None:
         return ClosingBody(iter(body), t.cast("t.Callable[[], t.Any]", close))
     # As it is: a server may recognise its own file wrapper.
     return body  # type: ignore[no-any-return]

@@ -657,16 +657,21 @@ class Carboy(Registry):
             if adapter is not None:
                 url = adapter.build(endpoint, values, method=_method, url_scheme=_scheme, force_external=_external)
             else:
-                url = self._url_in_request(endpoint, values, _method, _scheme, _external)
+                url = self._url_in_request(ctx, endpoint, values, _method, _scheme, _external)
         except BuildError as error:
             values.update(_anchor=_anchor, _method=_method, _scheme=_scheme, _external=_external)
             return self.handle_url_build_error(error, endpoint, values)
         return url if _anchor is None else f"{url}#{quote(_anchor, safe='%!#$&' + chr(39) + '()*+,/:;=?@')}"
 
     def _url_in_request(
-        self, endpoint: str, values: dict[str, t.Any], method: str | None, scheme: str | None, external: bool
+        self,
+        ctx: t.Any,
+        endpoint: str,
+        values: dict[str, t.Any],
+        method: str | None,
+        scheme: str | None,
+        external: bool,
     ) -> str:
-        ctx: t.Any = _cv_request.get()
         request: Request = ctx.request
         profile = self._profile
         # PERF: without an adapter. A request with a rule came by a host that is one; an adapter that is there already

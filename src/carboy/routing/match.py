@@ -265,7 +265,7 @@ class Matcher:
             leaf = (node.websocket if websocket else node.http).get(method)
             if leaf is not None:
                 rule, variables, defaults = leaf
-                if variables is not None and defaults is None and not self._defaulted:
+                if variables is not None and defaults is None and rule.endpoint not in self._defaulted:
                     return rule, {}
             return self._end_at(node, (), path, method, websocket)
         head, _, part = path.rpartition("/")
@@ -292,7 +292,7 @@ class Matcher:
                     return self._refused(e, path, method, websocket)
                 if defaults:
                     args.update(defaults)
-                if self._defaulted and self._leads_to_defaults(rule, method, args):
+                if rule.endpoint in self._defaulted and self._leads_to_defaults(rule, method, args):
                     return None
                 return rule, args
         return self._find_by_search(path, method, websocket)
@@ -337,7 +337,7 @@ class Matcher:
             return self._refused(e, path, method, websocket)
         if defaults:
             args.update(defaults)
-        if self._defaulted and self._leads_to_defaults(rule, method, args):
+        if rule.endpoint in self._defaulted and self._leads_to_defaults(rule, method, args):
             return None
         return rule, args
 
@@ -349,7 +349,9 @@ class Matcher:
         except NoMatch as e:
             _raise_http(e)
             return None
-        if rule.redirect_to is not None or self._leads_to_defaults(rule, method, args):
+        if rule.redirect_to is not None:
+            return None
+        if rule.endpoint in self._defaulted and self._leads_to_defaults(rule, method, args):
             return None
         return rule, args
 
@@ -365,7 +367,7 @@ class Matcher:
     def _leads_to_defaults(self, rule: Rule, method: str, args: dict[str, t.Any]) -> bool:
         """Whether another rule for the endpoint has these values as its defaults, and is the one to go to."""
         url_map = self._map
-        if rule.endpoint not in self._defaulted or not url_map.redirect_defaults:
+        if not url_map.redirect_defaults:
             return False
         url_map.update()
         for other in url_map._rules_by_endpoint[rule.endpoint]:

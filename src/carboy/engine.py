@@ -22,7 +22,7 @@ from werkzeug.exceptions import (
 )
 from werkzeug.routing.exceptions import WebsocketMismatch
 
-from .concurrency import call, run_in_thread
+from .concurrency import call, run_blocking, run_in_thread
 from .context import RequestContext
 from .errors import call_override, log_exception, respond_to
 from .http.response import InvalidHeader
@@ -193,7 +193,8 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
                         else:
                             result = await run_in_thread(view, **request.view_args)  # type: ignore[arg-type]
                     elif inline:
-                        result = app.ensure_sync(view)(**request.view_args)  # type: ignore[arg-type]
+                        # What ensure_sync does, which is not overridden here.
+                        result = run_blocking(view(**request.view_args))  # type: ignore[arg-type]
                     else:
                         result = await view(**request.view_args)  # type: ignore[arg-type]
                 except Exception as e:

@@ -97,15 +97,13 @@ def background_loop() -> asyncio.AbstractEventLoop:
     return _background_loop
 
 
-def run_blocking(
-    coroutine: t.Coroutine[t.Any, t.Any, T],
-    context: Context | None = None,
-    loop: asyncio.AbstractEventLoop | None = None,
-) -> T:
+def run_blocking(coroutine: t.Coroutine[t.Any, t.Any, T], loop: asyncio.AbstractEventLoop | None = None) -> T:
     """Run *coroutine* on an event loop and wait for it in this thread.
 
+    It runs in a copy of the current context; variables that it sets are set here
+    too when it has ended.
+
     Args:
-        context: To run in; by default a copy of the current one.
         loop: By default, in a thread that a server's loop sent sync code to, that
             loop, so that async resources of the application are used on one loop
             only; elsewhere the process's own.
@@ -113,26 +111,79 @@ def run_blocking(
     Raises:
         RuntimeError: The loop runs in this very thread.
     """
-    from concurrent.futures import Future
-
     try:
         loop = _loop_elsewhere(loop)
     except RuntimeError:
         coroutine.close()
         raise
-    result: Future[T] = Future()
-    copy = copy_context() if context is None else context
-    loop.call_soon_threadsafe(_start, loop, coroutine, result, copy)
+    context = copy_context()
     try:
-        return result.result()
-    except BaseException:
-        result.cancel()
-        raise
+        return _Awaited(coroutine, loop, context).wait()
     finally:
-        # An exception in the future holds this frame, which would hold the future: a cycle.
-        del result
-        if context is None:
-            adopt(copy)
+        adopt(context)
+
+
+class _Awaited(t.Generic[T]):
+    """A coroutine that runs on an event loop while a thread waits for it.
+
+    PERF: a lock, and a task that hands over its result itself, cost half of what
+    a future of ``concurrent.futures`` and a task's callback do.
+    """
+
+    _error: BaseException | None = None
+
+    def __init__(self, coroutine: t.Coroutine[t.Any, t.Any, T], loop: asyncio.AbstractEventLoop, context: Context):
+        self._coroutine = coroutine
+        self._loop = loop
+        self._context = context
+        self._done = threading.Lock()
+        self._done.acquire()
+        loop.call_soon_threadsafe(self._start)
+
+    def wait(self) -> T:
+        """Return what the coroutine returns, or raise what it raises, in another thread than the loop's."""
+        try:
+            self._done.acquire()
+        except BaseException:
+            # A signal's. Callbacks run in order, so the task has been made.
+            self._loop.call_soon_threadsafe(lambda: self._task.cancel())
+            raise
+        error, self._error = self._error, None
+        if error is None:
+            return self._result
+        import asyncio
+        import concurrent.futures
+
+        if isinstance(error, asyncio.CancelledError):
+            # Nobody cancels a thread: for sync code this is an ordinary error.
+            error = concurrent.futures.CancelledError(*error.args)
+        try:
+            raise error
+        finally:
+            # It holds this frame, which would hold it: a cycle.
+            del error
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._run(), context=self._context)
+        self._task.add_done_callback(self._never_ran)
+
+    async def _run(self) -> None:
+        self._task.remove_done_callback(self._never_ran)
+        try:
+            self._result = await self._coroutine
+        except BaseException as e:
+            # All of them: SystemExit, raised here, would end the loop.
+            self._error = _reported(e)
+        finally:
+            self._done.release()
+
+    def _never_ran(self, task: asyncio.Task[None]) -> None:
+        # Cancelled before its first step.
+        from asyncio import CancelledError
+
+        self._coroutine.close()
+        self._error = CancelledError()
+        self._done.release()
 
 
 def _loop_elsewhere(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:

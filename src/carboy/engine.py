@@ -22,7 +22,7 @@ from werkzeug.exceptions import (
 )
 from werkzeug.routing.exceptions import WebsocketMismatch
 
-from .concurrency import call, run_in_thread
+from .concurrency import call, run_blocking, run_in_thread
 from .context import RequestContext
 from .errors import call_override, log_exception, respond_to
 from .http.response import InvalidHeader
@@ -181,7 +181,8 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
                         if not inline:
                             result = await result
                     elif inline:
-                        result = app.ensure_sync(view)(**args)
+                        # What ensure_sync does, which is not overridden here.
+                        result = run_blocking(view(**args))
                     elif plan.view_may_run_on_loop:
                         result = view(**args)
                     else:

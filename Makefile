@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint format type docs bench test-flask test-servers test-autobahn test-browser test-idle test-soak test-pythons all clean
+.PHONY: help setup demo test lint format type docs bench test-flask test-servers test-autobahn test-browser test-routing test-idle test-soak test-pythons all clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -51,6 +51,10 @@ test-servers: $(READY) ## Run the tests on real servers, and in a browser
 test-autobahn: $(READY) ## Run Autobahn's WebSocket cases on carboy and on the bare servers
 	$(BIN)/python tests/suites/autobahn.py
 
+test-routing: $(READY) ## Run Werkzeug's routing tests on our map, and compare 200,000 outcomes
+	$(BIN)/python tests/suites/werkzeug_routing.py
+	CARBOY_ROUTING_COMPARISONS=$${CARBOY_ROUTING_COMPARISONS:-200000} $(BIN)/python -m pytest -q -s tests/property/test_router.py
+
 test-browser: $(READY) ## Of those, only the browser's
 	$(BIN)/python -m pytest -q tests/servers/test_browser.py
 
@@ -60,7 +64,7 @@ test-idle: $(READY) ## Hold 10,000 WebSockets and 5,000 event streams open on on
 test-soak: $(READY) ## Run 100,000 mixed requests and compare what each saw
 	$(BIN)/python -m pytest -q tests/perf/test_isolation.py
 
-all: lint type test docs test-flask test-servers test-autobahn test-idle test-soak ## Everything but the benchmarks
+all: lint type test docs test-flask test-routing test-servers test-autobahn test-idle test-soak ## Everything but the benchmarks
 
 clean: ## Remove what was made
 	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -90,6 +90,36 @@ def test_register_at_index():
     assert isinstance(serializer.order[0], TagOrderedDict)
 
 
+class TagShout(JSONTag):
+    __slots__ = ()
+    key = "!"
+
+    def check(self, value):
+        return type(value) is str and value.isupper()
+
+    def to_json(self, value):
+        return value.lower()
+
+    def to_python(self, value):
+        return value.upper()
+
+
+def test_tag_for_a_type_of_json():
+    serializer = TaggedJSONSerializer()
+    assert serializer.dumps({"a": "X", "b": 1}) == '{"a":"X","b":1}'
+    serializer.register(TagShout)
+    assert serializer.dumps({"a": "X", "b": 1}) == '{"a":{"!":"x"},"b":1}'
+    assert serializer.loads('{"a":{"!":"x"},"b":1}') == {"a": "X", "b": 1}
+
+
+def test_overridden_tag():
+    class Stringly(TaggedJSONSerializer):
+        def tag(self, value):
+            return {key: str(item) for key, item in value.items()}
+
+    assert Stringly().dumps({"a": 1}) == '{"a":"1"}'
+
+
 def test_register_twice():
     serializer = TaggedJSONSerializer()
     serializer.register(TagOrderedDict)

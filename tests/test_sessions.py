@@ -4,12 +4,13 @@ import hashlib
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 from uuid import UUID
 
 import pytest
 from markupsafe import Markup
 
-from carboy import Carboy, Response, session
+from carboy import Carboy, Request, Response, session
 from carboy.sessions import (
     NullSession,
     SecureCookieSession,
@@ -170,6 +171,24 @@ def test_refresh_of_permanent_sessions(app, client, refresh):
     assert ("Set-Cookie" in client.get("/untouched").headers) is refresh
 
 
+def test_saved_twice(app):
+    """Perhaps by an after_request function of one's own: what varies is said once."""
+    stored = SecureCookieSession({"a": 1})
+    stored.modified = True
+
+    with app.test_request_context():
+        for look in False, True:
+            response = Response("")
+            app.session_interface.save_session(app, stored, response)
+
+            if look:
+                response.headers["X-Seen"] = "yes"
+
+            app.session_interface.save_session(app, stored, response)
+            assert response.headers.getlist("Vary") == ["Cookie"]
+            assert len(set(response.headers.getlist("Set-Cookie"))) == 1
+
+
 def test_rotation(app):
     app.secret_key = "old"
     old = signed(app, {"a": 1})
@@ -206,6 +225,26 @@ def test_interface_shared_by_two_apps(app):
     cookies = signed(app, {"a": 1}), signed(other, {"b": 2})
     assert [opened(app, cookie) for cookie in cookies] == [{"a": 1}, {}]
     assert [opened(other, cookie) for cookie in cookies] == [{}, {"b": 2}]
+
+
+def test_opened_for_something_that_has_cookies(app):
+    class Cookies:
+        cookies: ClassVar = {"session": signed(app, {"a": 1})}
+
+    with app.app_context():
+        assert app.session_interface.open_session(app, Cookies()) == {"a": 1}
+
+
+def test_request_class_with_its_own_cookies(app, client):
+    cookie = signed(app, {"value": "theirs"})
+
+    class OwnRequest(Request):
+        @property
+        def cookies(self):
+            return {"session": cookie}
+
+    app.request_class = OwnRequest
+    assert client.get("/get", headers={"Cookie": "session=other"}).text == "theirs"
 
 
 def test_too_old(app):

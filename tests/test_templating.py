@@ -1,9 +1,13 @@
 """Templates: contexts, loaders, streaming, signals, and what Jinja is told of the application."""
 
 import logging
+import sys
+from collections import OrderedDict
 
 import pytest
-from jinja2 import DictLoader, TemplateNotFound
+from jinja2 import DebugUndefined, DictLoader, Template, TemplateNotFound
+from jinja2 import Environment as BaseEnvironment
+from jinja2.sandbox import SandboxedEnvironment, SecurityError
 
 from carboy import (
     Blueprint,
@@ -41,6 +45,118 @@ def test_render(app):
         assert render_template(["missing.html", "hello.html"], name="you") == "Hello you!"
         assert render_template(app.jinja_env.get_template("hello.html"), name="you") == "Hello you!"
         assert render_template_string("{{ 1 + 1 }}") == "2"
+
+
+class Attributes:
+    items = "attribute"
+
+    def __getitem__(self, key):
+        return {"items": 1, "key": 2}[key]
+
+
+class Refusing(dict):
+    def __getattribute__(self, name):
+        if name == "broken":
+            raise ValueError(name)
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("name", ["items", "key", "none", "__class__", "__nothing__", "mro", "broken"])
+@pytest.mark.parametrize(
+    "value",
+    [{"items": 1, "key": 2}, {}, Attributes(), Refusing(key=3), OrderedDict(key=4), [1], None, Attributes, dict],
+    ids=lambda value: repr(value)[:20],
+)
+def test_attributes_are_found_as_jinja_does(app, name, value):
+    def found(environment):
+        try:
+            value_found = environment.getattr(value, name)
+        except ValueError as e:
+            return repr(e)
+        return str(value_found), type(value_found)
+
+    environment = app.jinja_env.overlay(undefined=DebugUndefined)
+    assert found(environment) == found(BaseEnvironment(undefined=DebugUndefined))
+
+
+@pytest.mark.parametrize("order", [(Environment, SandboxedEnvironment), (SandboxedEnvironment, Environment)])
+def test_a_sandbox_stays_one(app, order):
+    class Mixin:
+        pass
+
+    class Sandbox(order[0], Mixin, order[1]):
+        pass
+
+    class Inner(Sandbox):
+        pass
+
+    for app.jinja_environment in Sandbox, Inner:
+        app.jinja_env = app.create_jinja_environment()
+
+        with app.app_context():
+            assert render_template_string("{{ value.key }}", value={"key": 1}) == "1"
+
+            with pytest.raises(SecurityError):
+                render_template_string("{{ value.__class__.mro() }}", value={})
+
+
+def test_a_template_class_stays_one(app):
+    class Loud(Template):
+        def render(self, *args, **values):
+            return super().render(*args, **values).upper()
+
+    class LoudEnvironment(BaseEnvironment):
+        template_class = Loud
+
+    class Both(Environment, LoudEnvironment):
+        pass
+
+    app.jinja_environment = Both
+    with app.app_context():
+        assert render_template_string("{{ value }}", value="a") == "A"
+
+
+def test_globals(app):
+    """Those of the environment can be changed late, and a template may have its own."""
+    app.jinja_env.globals["name"] = "one"
+    own = app.jinja_env.from_string("{{ name }} {{ size }}", globals={"size": 2})
+    with app.app_context():
+        assert render_template(own) == "one 2"
+        app.jinja_env.globals["name"] = "two"
+        own.globals["size"] = 3
+        assert render_template(own) == "two 3"
+        own.globals["name"] = "own"
+        assert render_template(own) == "own 3"
+        assert render_template(own, name="given") == "given 3"
+        assert render_template("hello.html") == "Hello two!"
+
+
+def profiled(function):
+    """Return the events that `sys.setprofile` tells while *function* runs the second time."""
+    function()
+    events = []
+    previous = sys.getprofile()
+    sys.setprofile(lambda frame, event, argument: events.append(event))
+    try:
+        function()
+    finally:
+        sys.setprofile(previous)
+    return events
+
+
+def test_rendering_costs_what_jinja_does(app):
+    values = {"name": "you"}
+    with app.test_request_context():
+        app.update_template_context(values)
+        jinjas = profiled(lambda: app.jinja_env.get_template("hello.html").render(values)).count("call")
+        ours = profiled(lambda: render_template("hello.html", name="you")).count("call")
+    assert ours - jinjas <= 25
+
+
+def test_attributes_of_dicts_make_no_exceptions(app):
+    template = app.jinja_env.from_string("{% for row in rows %}{{ row.id }}{{ row.name }}{% endfor %}")
+    rows = [{"id": 1, "name": "a"}] * 50
+    assert "c_exception" not in profiled(lambda: template.render(rows=rows))
 
 
 def test_missing(app):

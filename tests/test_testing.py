@@ -264,3 +264,18 @@ def test_cli_runner_loads_the_tested_application(app):
         click.echo(carboy.current_app.name)
 
     assert app.test_cli_runner().invoke(name).output == f"{app.name}\n"
+
+
+def test_body_with_context_is_closed_after_the_client_inside_a_context_of_the_same_app():
+    app = carboy.Carboy("test")
+    left = []
+    app.teardown_request(left.append)
+    app.add_url_rule("/", "index", lambda: carboy.stream_with_context(iter(["text"])))
+    with app.test_request_context("/outer") as outer:
+        with app.test_client() as client:
+            response = client.get("/", buffered=False)
+        assert left == []
+        response.close()
+        assert left == [None]
+        assert carboy.request.path == "/outer"
+        assert carboy.request._get_current_object() is outer.request

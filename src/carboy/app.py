@@ -57,7 +57,7 @@ from .registry import HookList, HookTable, Registry, _endpoint_from_view_func, n
 from .results import to_response
 from .routing import Map, check_host
 from .sessions import SecureCookieSessionInterface, SessionInterface
-from .templating import DispatchingJinjaLoader, Environment
+from .templating import DispatchingJinjaLoader, Environment, _default_template_ctx_processor
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -561,7 +561,10 @@ class Carboy(Registry):
         given = context.copy()
         for name in names:
             for processor in self.template_context_processors.get(name, ()):
-                context.update(self.ensure_sync(processor)())
+                # PERF: whether the stock one is async needs no looking up.
+                is_stock = processor is _default_template_ctx_processor
+                call: t.Any = processor if is_stock else self.ensure_sync(processor)
+                context.update(call())
         context.update(given)
 
     # -- URLs --------------------------------------------------------------------
@@ -630,8 +633,8 @@ class Carboy(Registry):
             ValueError: *_scheme* with ``_external=False``.
         """
         ctx = _cv_request.get(None)
+        adapter: MapAdapter | None = None
         if ctx is not None:
-            adapter = ctx.url_adapter
             if endpoint[:1] == ".":
                 blueprint = ctx.request.blueprint
                 endpoint = endpoint[1:] if blueprint is None else f"{blueprint}{endpoint}"
@@ -651,16 +654,48 @@ class Carboy(Registry):
             raise ValueError("When specifying '_scheme', '_external' must be True.")
         self.inject_url_defaults(endpoint, values)
         try:
-            if adapter is None:
-                raise BuildError(endpoint, values, _method)
-            url = adapter.build(endpoint, values, method=_method, url_scheme=_scheme, force_external=_external)
+            if adapter is not None:
+                url = adapter.build(endpoint, values, method=_method, url_scheme=_scheme, force_external=_external)
+            else:
+                url = self._url_in_request(ctx, endpoint, values, _method, _scheme, _external)
         except BuildError as error:
             values.update(_anchor=_anchor, _method=_method, _scheme=_scheme, _external=_external)
             return self.handle_url_build_error(error, endpoint, values)
         return url if _anchor is None else f"{url}#{quote(_anchor, safe='%!#$&' + chr(39) + '()*+,/:;=?@')}"
 
+    def _url_in_request(
+        self,
+        ctx: t.Any,
+        endpoint: str,
+        values: dict[str, t.Any],
+        method: str | None,
+        scheme: str | None,
+        external: bool,
+    ) -> str:
+        request: Request = ctx.request
+        profile = self._profile
+        # PERF: without an adapter. A request with a rule came by a host that is one; an adapter that is there already
+        # may be somebody's own.
+        if (
+            not external
+            and request.url_rule is not None
+            and profile is not None
+            and profile.router is not None
+            and profile.version == self._version.number
+            and "url_adapter" not in ctx.__dict__
+        ):
+            path = self.url_map.build_path(endpoint, values, method, request.method)
+            if path is not None:
+                return f"{request.root_path}/{path.lstrip('/')}"
+        adapter: MapAdapter | None = ctx.url_adapter
+        if adapter is None:
+            raise BuildError(endpoint, values, method)
+        return adapter.build(endpoint, values, method=method, url_scheme=scheme, force_external=external)
+
     def inject_url_defaults(self, endpoint: str, values: dict[str, t.Any]) -> None:
         """Let the ``url_defaults`` functions add to *values*."""
+        if not self.url_default_functions:
+            return
         names: list[str | None] = [None]
         parts = endpoint.split(".")[:-1]
         names += [".".join(parts[: n + 1]) for n in range(len(parts))]

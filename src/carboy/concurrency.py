@@ -17,13 +17,17 @@ import os
 import sys
 import threading
 import typing as t
+import weakref
 from collections import deque
 from contextvars import Context, ContextVar, copy_context
 
 if t.TYPE_CHECKING:
     import asyncio
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
     from queue import SimpleQueue
+
+    _Answer = tuple[asyncio.Future[t.Any], t.Any, BaseException | None]
+    """What a call returned or raised, and who waits for it."""
 
 T = t.TypeVar("T")
 P = t.ParamSpec("P")
@@ -32,9 +36,10 @@ _server_loop: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("carboy.
 """The loop that sent the current sync code to its thread, if one did."""
 
 _background_loop: asyncio.AbstractEventLoop | None = None
-_executor: ThreadPoolExecutor | None = None
+_workers: WorkerThreads | None = None
 _long_lived: LongLivedThreads | None = None
 _lock = threading.Lock()
+_here = threading.local()
 
 
 def is_async(func: t.Callable[..., t.Any]) -> bool:
@@ -69,8 +74,8 @@ def step(coroutine: t.Coroutine[t.Any, t.Any, T]) -> T:
 
 def _forget_after_fork() -> None:
     # Threads do not survive a fork, so neither do the loop and the pool.
-    global _background_loop, _executor, _long_lived, _lock
-    _background_loop, _executor, _long_lived, _lock = None, None, None, threading.Lock()
+    global _background_loop, _workers, _long_lived, _lock, _here
+    _background_loop, _workers, _long_lived, _lock, _here = None, None, None, threading.Lock(), threading.local()
 
 
 if hasattr(os, "register_at_fork"):
@@ -92,15 +97,13 @@ def background_loop() -> asyncio.AbstractEventLoop:
     return _background_loop
 
 
-def run_blocking(
-    coroutine: t.Coroutine[t.Any, t.Any, T],
-    context: Context | None = None,
-    loop: asyncio.AbstractEventLoop | None = None,
-) -> T:
+def run_blocking(coroutine: t.Coroutine[t.Any, t.Any, T], loop: asyncio.AbstractEventLoop | None = None) -> T:
     """Run *coroutine* on an event loop and wait for it in this thread.
 
+    It runs in a copy of the current context; variables that it sets are set here
+    too when it has ended.
+
     Args:
-        context: To run in; by default a copy of the current one.
         loop: By default, in a thread that a server's loop sent sync code to, that
             loop, so that async resources of the application are used on one loop
             only; elsewhere the process's own.
@@ -108,26 +111,79 @@ def run_blocking(
     Raises:
         RuntimeError: The loop runs in this very thread.
     """
-    from concurrent.futures import Future
-
     try:
         loop = _loop_elsewhere(loop)
     except RuntimeError:
         coroutine.close()
         raise
-    result: Future[T] = Future()
-    copy = copy_context() if context is None else context
-    loop.call_soon_threadsafe(_start, loop, coroutine, result, copy)
+    context = copy_context()
     try:
-        return result.result()
-    except BaseException:
-        result.cancel()
-        raise
+        return _Awaited(coroutine, loop, context).wait()
     finally:
-        # An exception in the future holds this frame, which would hold the future: a cycle.
-        del result
-        if context is None:
-            adopt(copy)
+        adopt(context)
+
+
+class _Awaited(t.Generic[T]):
+    """A coroutine that runs on an event loop while a thread waits for it.
+
+    PERF: a lock, and a task that hands over its result itself, cost half of what
+    a future of ``concurrent.futures`` and a task's callback do.
+    """
+
+    _error: BaseException | None = None
+
+    def __init__(self, coroutine: t.Coroutine[t.Any, t.Any, T], loop: asyncio.AbstractEventLoop, context: Context):
+        self._coroutine = coroutine
+        self._loop = loop
+        self._context = context
+        self._done = threading.Lock()
+        self._done.acquire()
+        loop.call_soon_threadsafe(self._start)
+
+    def wait(self) -> T:
+        """Return what the coroutine returns, or raise what it raises, in another thread than the loop's."""
+        try:
+            self._done.acquire()
+        except BaseException:
+            # A signal's. Callbacks run in order, so the task has been made.
+            self._loop.call_soon_threadsafe(lambda: self._task.cancel())
+            raise
+        error, self._error = self._error, None
+        if error is None:
+            return self._result
+        import asyncio
+        import concurrent.futures
+
+        if isinstance(error, asyncio.CancelledError):
+            # Nobody cancels a thread: for sync code this is an ordinary error.
+            error = concurrent.futures.CancelledError(*error.args)
+        try:
+            raise error
+        finally:
+            # It holds this frame, which would hold it: a cycle.
+            del error
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._run(), context=self._context)
+        self._task.add_done_callback(self._never_ran)
+
+    async def _run(self) -> None:
+        self._task.remove_done_callback(self._never_ran)
+        try:
+            self._result = await self._coroutine
+        except BaseException as e:
+            # All of them: SystemExit, raised here, would end the loop.
+            self._error = _reported(e)
+        finally:
+            self._done.release()
+
+    def _never_ran(self, task: asyncio.Task[None]) -> None:
+        # Cancelled before its first step.
+        from asyncio import CancelledError
+
+        self._coroutine.close()
+        self._error = CancelledError()
+        self._done.release()
 
 
 def _loop_elsewhere(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:
@@ -184,24 +240,206 @@ def as_sync(func: t.Callable[P, t.Coroutine[t.Any, t.Any, T]]) -> t.Callable[P, 
     return call
 
 
-def thread_limit() -> int:
-    """Return how many threads run sync code under ASGI and RSGI.
+class WorkerThreads:
+    """Threads for sync code that async code waits for: started when there is more to do, ended when long idle.
 
-    ``CARBOY_THREADS`` in the environment sets it; the default is 40.
+    PERF: to wake a thread costs more than most views take. So one at a time is
+    being woken, goes on with all that waits, and wakes another in case a call
+    blocks; what calls return goes to their loop together; and the thread that
+    was busy last is busy next. docs/architecture.md has the figures.
+
+    Args:
+        limit: How many there are at most.
+        patience: Seconds that a thread is kept with nothing to do.
+
+    Raises:
+        ValueError: *limit* is less than 1.
     """
-    return int(os.environ.get("CARBOY_THREADS", "40"))
+
+    def __init__(self, limit: int, patience: float = 30) -> None:
+        import asyncio
+
+        if limit < 1:
+            raise ValueError(f"At least one thread is needed for sync code; {limit} were asked for.")
+        self.limit = limit
+        self._patience = patience
+        self._running_loop = asyncio.get_running_loop
+        self._lock = threading.Lock()
+        self._calls: deque[tuple[asyncio.Future[t.Any], _Returns, Context, t.Callable[..., t.Any], t.Any]] = deque()
+        self._idle: list[threading.Lock] = []
+        """Of each thread with nothing to do, what it waits for; the last one was busy last."""
+        self._count = 0
+        self._is_waking = False
+
+    def run(self, context: Context, func: t.Callable[..., T], *args: t.Any) -> asyncio.Future[T]:
+        """Run ``func(*args)`` inside *context*; called on the loop that waits for it.
+
+        If the future is cancelled, a call that has not begun is left out, and of
+        one that has, the result is dropped.
+
+        Raises:
+            RuntimeError: There is no thread, and the system has none left.
+        """
+        loop = self._running_loop()
+        context.run(_server_loop.set, loop)
+        returns: _Returns | None = getattr(_here, "returns", None)
+        if returns is None or returns.loop() is not loop:
+            returns = _here.returns = _Returns(loop)
+        future: asyncio.Future[T] = loop.create_future()
+        with self._lock:
+            self._calls.append((future, returns, context, func, args))
+            if not self._is_waking:
+                try:
+                    self._wake()
+                except RuntimeError:
+                    self._calls.pop()
+                    raise
+        return future
+
+    def end(self) -> None:
+        """Let each thread end as soon as it has nothing to do, from now on."""
+        with self._lock:
+            self._patience = 0
+            while self._idle:
+                self._idle.pop().release()
+
+    def _wake(self) -> None:
+        # Called with the lock held, when there is a call to run.
+        if self._idle:
+            self._idle.pop().release()
+        elif self._count == self.limit:
+            # Each thread looks for another call when it has run its own.
+            return
+        else:
+            try:
+                # In an empty context: a thread may keep the one it is started in, which would be some request's.
+                Context().run(threading.Thread(target=self._work, name="carboy-worker").start)
+            except RuntimeError:
+                if self._count:
+                    return
+                raise
+            self._count += 1
+        self._is_waking = True
+
+    def _work(self) -> None:
+        wake = threading.Lock()
+        wake.acquire()
+        is_woken = True
+        returns: _Returns | None = None
+        answer: t.Any = None
+        while True:
+            with self._lock:
+                if is_woken:
+                    self._is_waking = is_woken = False
+                if self._calls:
+                    call = self._calls.popleft()
+                    if self._calls and not self._is_waking:
+                        self._wake()
+                else:
+                    call = None
+                    self._idle.append(wake)
+            if returns is not None:
+                # Not before: who waits for it may have another call at once, for this thread.
+                returns.add(answer)
+                returns = answer = None
+            if call is None:
+                if not wake.acquire(timeout=self._patience) and self._has_left(wake):
+                    return
+                is_woken = True
+                continue
+            future, returns, context, func, args = call
+            result: t.Any = None
+            error: BaseException | None = None
+            if not future.cancelled():
+                try:
+                    result = context.run(func, *args)
+                except BaseException as e:
+                    error = _reported(e)
+            answer = future, result, error
+            # Not to be kept while there is nothing to do.
+            del call, future, context, func, args, result, error
+
+    def _has_left(self, wake: threading.Lock) -> bool:
+        with self._lock:
+            if wake in self._idle:
+                self._idle.remove(wake)
+                self._count -= 1
+                return True
+        # It was woken at that very moment.
+        wake.acquire()
+        return False
 
 
-def executor() -> ThreadPoolExecutor:
-    """Return the pool of threads for sync code, made at first use."""
-    global _executor
-    if _executor is None:
-        from concurrent.futures import ThreadPoolExecutor
+def _reported(error: BaseException) -> BaseException:
+    """Return *error* as a future takes it, without the frame that caught it.
 
+    SECURITY: that frame goes on to other requests, whose variables would stand in
+    a report of the error.
+    """
+    error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+    if not isinstance(error, StopIteration):
+        return error
+    # A coroutine that waits for the future would take it for the end of itself.
+    instead = RuntimeError("Sync code that async code waits for raised StopIteration.")
+    instead.__cause__ = error
+    return instead
+
+
+class _Returns:
+    """What the calls of one loop returned, on its way there."""
+
+    __slots__ = ("_is_due", "_ready", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        # A weak one: the thread keeps this object until it runs another loop.
+        self.loop = weakref.ref(loop)
+        self._ready: deque[_Answer] = deque()
+        self._is_due = False
+
+    def add(self, answer: _Answer) -> None:
+        """Give a future its result soon; called in any thread."""
+        self._ready.append(answer)
+        if self._is_due:
+            return
+        self._is_due = True
+        loop = self.loop()
+        try:
+            if loop is not None:
+                loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:
+            # The loop is closed: nobody waits any more.
+            self._ready.clear()
+
+    def _deliver(self) -> None:
+        # In this order: what is added from now on comes with another call.
+        self._is_due = False
+        for _ in range(len(self._ready)):
+            _deliver(*self._ready.popleft())
+
+
+def worker_threads() -> WorkerThreads:
+    """Return this process's threads for sync code that async code waits for, made at first use.
+
+    ``CARBOY_THREADS`` in the environment sets their number; the default is 40.
+    """
+    global _workers
+    if _workers is None:
         with _lock:
-            if _executor is None:
-                _executor = ThreadPoolExecutor(thread_limit(), thread_name_prefix="carboy")
-    return _executor
+            if _workers is None:
+                workers = WorkerThreads(int(os.environ.get("CARBOY_THREADS", "40")))
+                try:
+                    at_exit(_end_workers)
+                except RuntimeError:
+                    # The process is ending, and sync code is run by one of the functions that are called then.
+                    workers.end()
+                _workers = workers
+    return _workers
+
+
+def _end_workers() -> None:
+    # Not a method: in the child of a fork the parent's threads are not there to be ended.
+    if _workers is not None:
+        _workers.end()
 
 
 NO_THREAD_LEFT = (
@@ -480,12 +718,16 @@ def give_up(iterator: t.Any, close: t.Callable[[], None]) -> None:
     except RuntimeError:
         close()
     else:
-        task = loop.create_task(iterator.aclose())
-        _closing.add(task)
-        task.add_done_callback(_closing.discard)
+        keep(loop.create_task(iterator.aclose()))
 
 
-_closing: set[t.Any] = set()
+_kept: set[asyncio.Task[t.Any]] = set()
+
+
+def keep(task: asyncio.Task[t.Any]) -> None:
+    """Keep *task* until it is done; its loop alone does not."""
+    _kept.add(task)
+    task.add_done_callback(_kept.discard)
 
 
 def close_iterable(iterable: t.Any) -> None:
@@ -495,13 +737,9 @@ def close_iterable(iterable: t.Any) -> None:
         close()
 
 
-async def run_in_context(context: Context, func: t.Callable[..., T], *args: t.Any) -> T:
-    """Run ``func(*args)`` in a worker thread, inside *context*."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    context.run(_server_loop.set, loop)
-    return await loop.run_in_executor(executor(), context.run, func, *args)
+def run_in_context(context: Context, func: t.Callable[..., T], *args: t.Any) -> asyncio.Future[T]:
+    """Run ``func(*args)`` in a worker thread, inside *context*; await the result."""
+    return (_workers or worker_threads()).run(context, func, *args)
 
 
 async def run_in_thread(func: t.Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

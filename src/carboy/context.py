@@ -77,7 +77,9 @@ class _Part(t.Generic[C]):
         Raises:
             LookupError: None is active, and no default was given.
         """
-        ctx = _parts(_active.get(None))[self._role]
+        active = _active.get(None)
+        # PERF: in a request both are one.
+        ctx = active if type(active) is RequestContext else _parts(active)[self._role]
         if ctx is None and default is _sentinel:
             raise LookupError(self)
         return default if ctx is None else ctx
@@ -566,7 +568,8 @@ def enter(app: Carboy, request: Request) -> RequestContext:
     ctx = _new_context(RequestContext)
     ctx.app = app
     ctx.request = request
-    ctx.opened_session = ctx.after_functions = None
+    ctx.opened_session = ctx.after_functions = ctx.failure = None
+    ctx._kept = 0
     request.json_module = app.json
     if _active.get(None) is None and not appcontext_pushed.receivers:
         _active.set(ctx)
@@ -684,14 +687,18 @@ class _Kept:
         for kept in self._contexts():
             kept._kept -= 1
         self._state = "running"
-        # Not bind(): the variables may have been copied while it was active.
-        app_before = _cv_app.get(None)
-        if self._app_ctx is not None:
-            self._app_ctx._pushed = (None, app_before, True, self, self._app_ctx._pushed)
-        _cv_app.set(self._app_ctx or ctx)
-        if appcontext_pushed.receivers:
-            appcontext_pushed.send(ctx.app, _async_wrapper=ctx.app.ensure_sync)
-        ctx._pushed = (_cv_request.get(None), app_before, self._app_ctx is None, self, ctx._pushed)
+        app_ctx = self._app_ctx
+        if app_ctx is not None:
+            app_ctx.push()
+            request_before, app_before, replaced_app, _, earlier = t.cast(Push, app_ctx._pushed)
+            app_ctx._pushed = (request_before, app_before, replaced_app, self, earlier)
+        else:
+            # Not bind(): the variables may have been copied while it was active.
+            app_before = _cv_app.get(None)
+            _cv_app.set(ctx)
+            if appcontext_pushed.receivers:
+                appcontext_pushed.send(ctx.app, _async_wrapper=ctx.app.ensure_sync)
+        ctx._pushed = (_cv_request.get(None), app_before, app_ctx is None, self, ctx._pushed)
         _cv_request.set(ctx)
 
     async def _leave(self, exc: BaseException | None, inline: bool) -> None:

@@ -22,7 +22,7 @@ from werkzeug.exceptions import (
 )
 from werkzeug.routing.exceptions import WebsocketMismatch
 
-from .concurrency import call, run_in_thread
+from .concurrency import call, run_blocking, run_in_thread
 from .context import RequestContext
 from .errors import call_override, log_exception, respond_to
 from .http.response import InvalidHeader
@@ -90,17 +90,17 @@ def match(app: Carboy, ctx: RequestContext, profile: Profile, host: str | None, 
         return profile.unrouted
     try:
         router = profile.router
-        if router is not None and (plain or request.is_websocket) and type(ctx) is RequestContext:
-            found = router.match(request.path, request.method, not plain)
+        if router is not None and (plain or request.is_websocket):
+            trusted = app.config["TRUSTED_HOSTS"]
+            if trusted is not None:
+                request.trusted_hosts = trusted
+                check_host(host or "", tuple(trusted))
+            elif host and host not in _accepted_hosts:
+                check_host(host, None)
+                if len(_accepted_hosts) < _ACCEPTED_HOSTS_LIMIT:
+                    _accepted_hosts.add(host)
+            found = router.find(request.path, request.method, not plain)
             if found is not None:
-                trusted = app.config["TRUSTED_HOSTS"]
-                if trusted is not None:
-                    request.trusted_hosts = trusted
-                    check_host(host or "", tuple(trusted))
-                elif host and host not in _accepted_hosts:
-                    check_host(host, None)
-                    if len(_accepted_hosts) < _ACCEPTED_HOSTS_LIMIT:
-                        _accepted_hosts.add(host)
                 rule, request.view_args = found
                 request.url_rule = rule
                 return profile.plans.get(id(rule)) or compile_plan(app, profile, rule)
@@ -181,7 +181,8 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
                         if not inline:
                             result = await result
                     elif inline:
-                        result = app.ensure_sync(view)(**args)
+                        # What ensure_sync does, which is not overridden here.
+                        result = run_blocking(view(**args))
                     elif plan.view_may_run_on_loop:
                         result = view(**args)
                     else:
@@ -234,7 +235,6 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
             or plan.profile.version != app._version.number
             or request_tearing_down.receivers
             or appcontext_tearing_down.receivers
-            or type(ctx) is not RequestContext
             or request.background is not None
         ):
             await ctx._pop(error, inline)
@@ -444,7 +444,7 @@ def _has_session_to_refresh(app: Carboy, ctx: RequestContext) -> bool:
     """
     if not app.config["SESSION_REFRESH_EACH_REQUEST"]:
         return False
-    return app.session_interface.get_cookie_name(app) in ctx.request.cookies
+    return ctx.request.first_cookie(app.session_interface.get_cookie_name(app)) is not None
 
 
 async def answer_error(app: Carboy, ctx: RequestContext, plan: Plan, exc: Exception, inline: bool) -> Response:

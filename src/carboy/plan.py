@@ -14,7 +14,7 @@ import typing as t
 from .concurrency import is_async
 from .http.response import type_header
 from .json.provider import responds_plainly
-from .routing import Map, Router
+from .routing import Map, Matcher
 
 if t.TYPE_CHECKING:
     from werkzeug.routing import Rule
@@ -33,7 +33,7 @@ _DISPATCHERS = frozenset(
 )
 _FINISHERS = frozenset({"finalize_request", "make_response", "process_response"})
 _BEGINNERS = frozenset({"wsgi_app", "__call__", "request_context"})
-_TEARDOWNS = frozenset({"do_teardown_request", "do_teardown_appcontext"})
+_TEARDOWNS = frozenset({"do_teardown_request", "do_teardown_appcontext", "request_context"})
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -42,7 +42,7 @@ class Profile:
 
     Attributes:
         version: The registry's version that this was compiled from.
-        router: The compiled routes; None where each request needs an adapter.
+        router: What finds the rule; None where each request needs an adapter.
         overridden: The overridable methods that are overridden, and for each
             whether it takes the context first (Flask 3.2).
         as_in_flask: Whether steps are replaced by overridden methods.
@@ -58,7 +58,7 @@ class Profile:
     """
 
     version: int
-    router: Router | None
+    router: Matcher | None
     overridden: dict[str, bool]
     as_in_flask: bool
     session_can_wait: bool
@@ -141,18 +141,13 @@ def _starts_first(app: Carboy) -> bool:
     return bool(app.before_serving_funcs or app.after_serving_funcs or app.while_serving_funcs)
 
 
-def _router(app: Carboy, overridden: dict[str, bool]) -> Router | None:
+def _router(app: Carboy, overridden: dict[str, bool]) -> Matcher | None:
     url_map = app.url_map
     unusual = overridden.keys() & {"create_url_adapter", "request_context"}
     if unusual or app.subdomain_matching or url_map.host_matching or not isinstance(url_map, Map):
-        # Matched by the host too, or by a map that cannot tell when it grows.
+        # Matched by the host too, or by another map.
         return None
-    previous = app._profile
-    if previous is not None and previous.router is not None and previous.router.map is url_map:
-        # It sees for itself when the map grows. An extension that registers a hook at each request (Flask-Caching)
-        # must not have all routes compiled at each.
-        return previous.router
-    return Router(url_map)
+    return url_map.matcher
 
 
 def compile_plan(app: Carboy, profile: Profile, rule: Rule) -> Plan:

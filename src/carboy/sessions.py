@@ -9,6 +9,7 @@ request context, through which users reach it, not by the session (Flask 3.1.3).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
@@ -16,13 +17,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.datastructures import CallbackDict
+from werkzeug.http import dump_cookie, http_date
 
+from .http.response import Response
 from .json.tag import TaggedJSONSerializer
+from .signing import CookieSerializer
 
 if TYPE_CHECKING:
     from .app import Carboy
     from .http.request import Request
-    from .http.response import Response
 
 
 class SessionMixin(MutableMapping[str, Any]):
@@ -66,8 +69,11 @@ class SecureCookieSession(CallbackDict[str, Any], SessionMixin):
 
     modified = False
 
+    # PERF: on the class, where Werkzeug puts it on each object.
+    on_update = staticmethod(_mark_modified)
+
     def __init__(self, initial: Mapping[str, Any] | None = None) -> None:
-        super().__init__(initial, _mark_modified)
+        dict.__init__(self, initial or ())
 
 
 def _refuse_change(session: NullSession, *args: Any, **kwargs: Any) -> NoReturn:
@@ -188,6 +194,32 @@ def _lazy_sha1(string: bytes = b"") -> Any:
     return hashlib.sha1(string)
 
 
+def _vary_by_cookie(response: Response) -> None:
+    plain = getattr(response, "_plain_headers", None)
+    if plain is not None and len(plain) == 2:
+        # PERF: type and length, at which nobody has looked: nothing varies yet.
+        plain.append(("Vary", "Cookie"))
+    else:
+        response.vary.add("Cookie")
+
+
+_MARK = "~carboy~"
+
+
+# Typed: Werkzeug writes 1 in another way than True.
+@functools.lru_cache(maxsize=64, typed=True)
+def _around_cookie(
+    name: str, domain: str | None, path: str, secure: bool, httponly: bool, samesite: str | None, partitioned: bool
+) -> tuple[str, str, str] | None:
+    """Return the header up to the cookie's value, between that and its expiry, and the rest; None if it is unusual."""
+    if not all(text is None or text.isprintable() for text in (name, domain, path, samesite)):
+        return None
+    options: Any = {"secure": secure, "httponly": httponly, "samesite": samesite, "partitioned": partitioned}
+    header = dump_cookie(name, _MARK, expires=_MARK, path=path, domain=domain, max_size=0, **options)
+    value, expiry, *others = header.split(_MARK)
+    return None if len(others) != 1 or not header.isascii() else (value, expiry, others[0])
+
+
 _OWN_WAYS = frozenset({"open_session", "save_session", "should_set_cookie", "session_class", "get_cookie_name"})
 
 
@@ -232,17 +264,19 @@ class SecureCookieSessionInterface(SessionInterface):
 
     def get_signing_serializer(self, app: Carboy) -> URLSafeTimedSerializer | None:
         """Return what signs and checks the cookies, or None if the application has no secret key."""
-        if not app.secret_key:
+        key = app.secret_key
+
+        if not key:
             return None
 
         # itsdangerous signs with the last key and accepts all of them.
-        keys = (*(app.config["SECRET_KEY_FALLBACKS"] or ()), app.secret_key)
+        keys = (*(app.config["SECRET_KEY_FALLBACKS"] or ()), key)
         made_from = (keys, self.salt, self.serializer, self.key_derivation, self.digest_method)
         signing = self._signing
 
         # PERF: made once, and again when a key or an option has changed, not for each request.
         if signing is None or signing[0] != made_from:
-            serializer = URLSafeTimedSerializer(
+            serializer = CookieSerializer(
                 list(keys),
                 salt=self.salt,
                 serializer=self.serializer,
@@ -262,7 +296,9 @@ class SecureCookieSessionInterface(SessionInterface):
         if serializer is None:
             return None
 
-        cookie = request.cookies.get(self.get_cookie_name(app))
+        # COMPAT: extensions open sessions for objects of their own that have ``cookies`` and nothing else.
+        read = getattr(request, "first_cookie", None) or request.cookies.get
+        cookie = read(self.get_cookie_name(app))
 
         if not cookie:
             return self.session_class()
@@ -276,11 +312,11 @@ class SecureCookieSessionInterface(SessionInterface):
 
     def save_session(self, app: Carboy, session: SessionMixin, response: Response) -> None:
         """Set the cookie if it has to be set, or delete it if the session was emptied."""
-        if session.accessed:
-            response.vary.add("Cookie")
-
         # An empty session needs no cookie; the client's is deleted if it was this request that emptied the session.
         has_news = self.should_set_cookie(app, session) if session else session.modified
+
+        if session.accessed or has_news:
+            _vary_by_cookie(response)
 
         if not has_news:
             return
@@ -292,7 +328,6 @@ class SecureCookieSessionInterface(SessionInterface):
         httponly = self.get_cookie_httponly(app)
         samesite = self.get_cookie_samesite(app)
         partitioned = self.get_cookie_partitioned(app)
-        response.vary.add("Cookie")
 
         if not session:
             response.delete_cookie(
@@ -308,10 +343,35 @@ class SecureCookieSessionInterface(SessionInterface):
 
         serializer = self.get_signing_serializer(app)
         assert serializer is not None, "A session that was opened has a key to sign it with."
+        value = serializer.dumps(dict(session))
+        expires = self.get_expiration_time(app, session)
+        around = _around_cookie(name, domain, path, secure, httponly, samesite, partitioned)
+
+        if (
+            around is not None
+            and type(response).set_cookie is Response.set_cookie
+            and type(serializer) is CookieSerializer
+            and serializer.is_text_serializer
+            and (expires is None or isinstance(expires, datetime))
+        ):
+            # PERF: only the value and the time are new, and signed text needs no quotes.
+            header = around[0] + value
+            header += around[1].removesuffix("; Expires=") if expires is None else around[1] + http_date(expires)
+            header += around[2]
+            limit = response.max_cookie_size
+
+            if not limit or len(header) <= limit:
+                plain = response._plain_headers
+                if plain is not None:
+                    plain.append(("Set-Cookie", header))
+                else:
+                    response.headers.add("Set-Cookie", header)
+                return
+
         response.set_cookie(
             name,
-            serializer.dumps(dict(session)),
-            expires=self.get_expiration_time(app, session),
+            value,
+            expires=expires,
             path=path,
             domain=domain,
             secure=secure,

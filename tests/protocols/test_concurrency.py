@@ -8,6 +8,7 @@ import pytest
 
 import carboy
 from carboy import g, request
+from carboy.concurrency import WorkerThreads
 from carboy.testing.protocols import event_loop
 
 on_a_loop = pytest.mark.parametrize("protocol", ["asgi", "rsgi"])
@@ -15,10 +16,10 @@ on_a_loop = pytest.mark.parametrize("protocol", ["asgi", "rsgi"])
 
 @pytest.fixture
 def work(monkeypatch):
-    """Counts tasks made and hops to a thread on the test client's loop; each request is one task of the client's."""
+    """Counts tasks made on the test client's loop and hops to a thread; each request is one task of the client's."""
     loop = event_loop()
     counts = Counter()
-    run_in_executor = loop.run_in_executor
+    run = WorkerThreads.run
 
     def make_task(loop, coroutine, **options):
         counts["tasks"] += 1
@@ -26,10 +27,10 @@ def work(monkeypatch):
 
     def hop(*args):
         counts["hops"] += 1
-        return run_in_executor(*args)
+        return run(*args)
 
     loop.set_task_factory(make_task)
-    monkeypatch.setattr(loop, "run_in_executor", hop)
+    monkeypatch.setattr(WorkerThreads, "run", hop)
     yield counts
     loop.set_task_factory(None)
 
@@ -263,3 +264,16 @@ def test_async_handlers_and_teardown_after_a_sync_view(app, client):
 
     assert client.get("/").text == "handled"
     assert calls == ["handler", ("teardown", "/")]
+
+
+@pytest.mark.parametrize("hook_async", [False, True])
+def test_stop_iteration_in_a_sync_view_is_an_error_like_any_other(app, client, hook_async):
+    """No future could carry it to who waits."""
+
+    async def hook():
+        pass
+
+    app.before_request(hook if hook_async else lambda: None)
+    app.add_url_rule("/", "index", lambda: next(iter(())))
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    assert client.get("/").status_code == 500

@@ -3,7 +3,6 @@
 import asyncio
 import queue
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from werkzeug.exceptions import ServiceUnavailable
@@ -43,12 +42,12 @@ def on_loop(func):
 @pytest.fixture
 def few_threads(monkeypatch):
     """One worker thread, and two for long-lived connections."""
-    pool = ThreadPoolExecutor(1)
+    pool = concurrency.WorkerThreads(1)
     threads = concurrency.LongLivedThreads(2)
-    monkeypatch.setattr(concurrency, "_executor", pool)
+    monkeypatch.setattr(concurrency, "_workers", pool)
     monkeypatch.setattr(concurrency, "_long_lived", threads)
     yield threads
-    pool.shutdown()
+    pool.end()
 
 
 @pytest.mark.parametrize("make", [events, async_events])

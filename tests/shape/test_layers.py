@@ -16,7 +16,7 @@ LAYERS = [
     ["typing", "signals", "lazy", "concurrency", "paths"],
     ["context"],
     ["json", "http", "routing", "config", "logging", "debug", "streaming"],
-    ["sessions", "templating", "views", "files", "flash", "results", "errors", "proxies", "shortcuts", "sse"],
+    "sessions signing templating views files flash results errors proxies shortcuts sse".split(),
     ["registry", "blueprint", "plan", "engine", "background", "lifecycle"],
     ["protocols"],
     ["app"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import time
 import typing as t
 
@@ -108,6 +109,18 @@ def _blueprint_path(name: str) -> tuple[str, ...]:
     return (name, *_blueprint_path(parent)) if parent else (name,)
 
 
+@functools.lru_cache(maxsize=64)
+def _cookie_named(name: str) -> re.Pattern[str]:
+    """Return a pattern that finds a cookie's value where no value is quoted, as Werkzeug's reads it."""
+    if not _COOKIE_NAME.fullmatch(name):
+        return _NEVER
+    return re.compile(rf"(?:\A|;)[ \t]*{re.escape(name)}(?:[ \t]*=[ \t]*([^ \t;]*))?[ \t]*(?=;|\Z)")
+
+
+_COOKIE_NAME = re.compile(r'[^ \t=";]+')
+_NEVER = re.compile(r"(?!)")
+
+
 class Reader(t.Protocol):
     """Reads what a protocol's server says of a request, when somebody asks.
 
@@ -126,6 +139,10 @@ class Reader(t.Protocol):
     @staticmethod
     def get_query_string(source: t.Any, /) -> bytes:
         """Return the query string as it came."""
+
+    @staticmethod
+    def get_root_path(source: t.Any, /) -> str:
+        """Return the decoded path under which the application is mounted."""
 
 
 class _Limit:
@@ -205,6 +222,9 @@ class Request(WerkzeugRequest):
     _is_made_plainly = True
     _form_is_plain = True
 
+    # Whether `cookies` is Werkzeug's.
+    _parses_cookies_plainly = True
+
     has_response = True
     """Whether it is answered by one response, which background tasks wait for."""
 
@@ -222,13 +242,18 @@ class Request(WerkzeugRequest):
         cls.closes_plainly = cls.close is Request.close
         cls._is_made_plainly = cls.__init__ is Request.__init__
         cls._form_is_plain = cls.make_form_data_parser is Request.make_form_data_parser
+        cls._parses_cookies_plainly = (
+            cls.cookies is Request.cookies and cls.dict_storage_class is Request.dict_storage_class
+        )
 
     def __init__(self, environ: WSGIEnvironment, populate_request: bool = True, shallow: bool = False) -> None:
         # PERF: does not call up; everything but these three is lazy below (plain_text: 2.2 µs -> 0.4 µs).
         self.environ = environ
         self.method = environ.get("REQUEST_METHOD", "GET").upper()
-        if "HTTP_COOKIE" in environ:
-            self.has_cookies = True
+        # PERF: what each request is asked for is found on the object in a fifth of the time.
+        self.routing_exception = self.background = None
+        self.environ_is_made = True
+        self.has_cookies = "HTTP_COOKIE" in environ
         path = environ.get("PATH_INFO") or "/"
         if not path.isascii():
             try:
@@ -260,13 +285,14 @@ class Request(WerkzeugRequest):
         """
         request = cls.__new__(cls)
         if cls._is_made_plainly:
-            request.method = method
-            request.path = path if path[:1] == "/" and path[:2] != "//" else "/" + path.lstrip("/")
-            if "\0" in path:
-                request.routing_exception = _nul_in_path()
             request._reader = reader
             request._source = source
+            request.routing_exception = request.background = request.departure = None
             request.environ_is_made = False
+            request.method = method
+            request.path = "/" + path.lstrip("/") if "//" in path or path[:1] != "/" else path
+            if "\0" in path:
+                request.routing_exception = _nul_in_path()
         else:
             # An __init__ of the user's own expects an environ.
             request.__init__(reader.make_environ(source, request))  # type: ignore[misc]
@@ -297,7 +323,9 @@ class Request(WerkzeugRequest):
 
         @lazy
         def root_path(self):
-            return decode_path(self.environ.get("SCRIPT_NAME") or "").rstrip("/")
+            if self.environ_is_made:
+                return decode_path(self.environ.get("SCRIPT_NAME") or "").rstrip("/")
+            return self._reader.get_root_path(self._source).rstrip("/")
 
         @lazy
         def remote_addr(self):
@@ -381,6 +409,22 @@ class Request(WerkzeugRequest):
     ) -> t.IO[bytes]:
         """Return the file that an upload is written to; to be overridden."""
         return UploadedFile()
+
+    def first_cookie(self, name: str) -> str | None:
+        """Return what ``cookies.get(name)`` does, without reading the other cookies."""
+        reader = self._reader
+        header = (
+            self.environ.get("HTTP_COOKIE")
+            if reader is None or self.environ_is_made
+            else reader.get_header(self._source, "cookie")
+        )
+        if header is None:
+            header = ""
+        if '"' in header or not header.isascii() or not self._parses_cookies_plainly:
+            return self.cookies.get(name)
+        found = _cookie_named(name).search(header)
+        # A name alone stands for an empty value.
+        return None if found is None else found[1] or ""
 
     def set_input(self, stream: t.Any) -> None:
         """Make *stream* the raw body of a request from ASGI or RSGI."""

@@ -17,7 +17,7 @@ from threading import get_ident
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest
 
-from ..concurrency import adopt, run_blocking, run_in_thread
+from ..concurrency import adopt, keep, run_blocking, run_in_thread
 from ..context import _cv_request
 from ..lazy import lazy
 from .request import Request
@@ -504,10 +504,8 @@ class WebSocket(Request):
         if self.close_code is not None:
             return
         self._note_closed(code, reason)
-        task = self._loop.create_task(self._send_close(code, reason), context=Context())
-        self._farewell = task
-        _closing.add(task)
-        task.add_done_callback(_closing.discard)
+        self._farewell = self._loop.create_task(self._send_close(code, reason), context=Context())
+        keep(self._farewell)
 
     def _wake(self) -> None:
         """End all waiting for messages; who waits in ``receive`` learns that the connection is closed."""
@@ -574,9 +572,6 @@ _PORTS = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
 
 def _with_port(host: str, scheme: str) -> str:
     return host if host.rpartition(":")[2].isdecimal() else f"{host}:{_PORTS.get(scheme, '')}"
-
-
-_closing: set[asyncio.Task[None]] = set()
 
 
 class _Sweep:

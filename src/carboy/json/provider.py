@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import decimal
+import functools
+import importlib
 import json
 import uuid
 import weakref
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from ..http.response import Response
 
 _COMPACT = (",", ":")
+_TEXTS = frozenset({str, bytes})
+_OPENING = frozenset({b"{", b"["})
+_decode = json.JSONDecoder().decode
 
 
 class JSONProvider:
@@ -117,6 +122,17 @@ def _make_encode(
     return encode
 
 
+@functools.cache
+def _msgspec_decode() -> Callable[[str | bytes], Any] | None:
+    """Return msgspec's way of reading JSON; None if it is not installed. Imported when JSON is first read."""
+    try:
+        decode: Callable[[str | bytes], Any] = importlib.import_module("msgspec.json").Decoder().decode
+    except ImportError:
+        return None
+
+    return decode
+
+
 class DefaultJSONProvider(JSONProvider):
     """JSON by the standard library's `json` module, with a few more types.
 
@@ -178,7 +194,21 @@ class DefaultJSONProvider(JSONProvider):
             ValueError: *s* is not valid JSON, is nested deeper than Python's recursion limit, or holds an integer with
                 more digits than `sys.get_int_max_str_digits` allows.
         """
+        decode = _msgspec_decode()
+
+        if decode is not None and not kwargs and type(s) in _TEXTS:
+            # PERF: half the time, a tenth for a small document. What msgspec accepts it reads as json does; of what it
+            # refuses (NaN, lone surrogates, UTF-16), json accepts some, and says what is wrong with the rest.
+            try:
+                return decode(s)
+            except Exception:
+                pass
+
         try:
+            # PERF: json.loads looks at its eight options and guesses the encoding (1.35 µs -> 0.8 µs for two keys).
+            if type(s) is bytes and s[:1] in _OPENING and s[1:2] != b"\0" and not kwargs:
+                return _decode(s.decode("utf-8", "surrogatepass"))
+
             return json.loads(s, **kwargs)
         except RecursionError:
             raise ValueError("The JSON document is nested too deeply.") from None

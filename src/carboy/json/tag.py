@@ -198,6 +198,21 @@ class TagDateTime(JSONTag):
         return parse_date(value)
 
 
+# What JSON has itself, and needs no tag.
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+_STOCK_TAGS: list[type[JSONTag]] = [
+    TagDict,
+    PassDict,
+    TagTuple,
+    PassList,
+    TagBytes,
+    TagMarkup,
+    TagUUID,
+    TagDateTime,
+]
+
+
 class TaggedJSONSerializer:
     """Write and read values as tagged JSON: an inner serializer for itsdangerous.
 
@@ -207,16 +222,7 @@ class TaggedJSONSerializer:
     __slots__ = ("order", "tags")
 
     #: The tag classes that each new serializer begins with, in the order in which they are tried.
-    default_tags: ClassVar[list[type[JSONTag]]] = [
-        TagDict,
-        PassDict,
-        TagTuple,
-        PassList,
-        TagBytes,
-        TagMarkup,
-        TagUUID,
-        TagDateTime,
-    ]
+    default_tags: ClassVar[list[type[JSONTag]]] = [*_STOCK_TAGS]
 
     def __init__(self) -> None:
         self.tags: dict[str, JSONTag] = {}
@@ -268,16 +274,27 @@ class TaggedJSONSerializer:
     def _untag_scan(self, value: Any) -> Any:
         # Innermost first: a tag's to_python gets items that are Python values already.
         if isinstance(value, dict):
-            return self.untag({key: self._untag_scan(item) for key, item in value.items()})
+            scan = self._untag_scan
+            return self.untag({key: item if type(item) in _SCALARS else scan(item) for key, item in value.items()})
 
         if isinstance(value, list):
-            return [self._untag_scan(item) for item in value]
+            return [item if type(item) in _SCALARS else self._untag_scan(item) for item in value]
 
         return value
 
     def dumps(self, value: Any) -> str:
         """Return *value* as compact tagged JSON text."""
-        return dumps(self.tag(value), separators=(",", ":"))
+        # PERF: an ordinary session; where all tags are stock, none is for what it holds.
+        if not (
+            type(value) is dict
+            and _SCALARS.issuperset(map(type, value.values()))
+            and (len(value) != 1 or next(iter(value)) not in self.tags)
+            and type(self).tag is TaggedJSONSerializer.tag
+            and [*map(type, self.order)] == _STOCK_TAGS
+        ):
+            value = self.tag(value)
+
+        return dumps(value, separators=(",", ":"))
 
     def loads(self, value: str) -> Any:
         """Return the value of the tagged JSON text *value*."""

@@ -39,8 +39,7 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
         or b"transfer-encoding" in headers
         or (scope.get("http_version", "1.1")[0] > "1" and length is None and method not in ("GET", "HEAD"))
     )
-    if b"cookie" in headers:
-        request.has_cookies = True
+    request.has_cookies = b"cookie" in headers
     request.client_channel = receive
     try:
         _, status, response_headers, body, close, context = await loop.answer(
@@ -255,6 +254,12 @@ class Reader:
         """Return the query string as it came."""
         query: bytes = source[0]["query_string"]
         return query
+
+    @staticmethod
+    def get_root_path(source: Source) -> str:
+        """Return the path under which the application is mounted."""
+        root_path: str = source[0].get("root_path") or ""
+        return root_path
 
 
 def add_headers(environ: dict[str, t.Any], headers: t.Iterable[tuple[str, str]]) -> None:

@@ -17,7 +17,7 @@ from contextvars import Context, copy_context
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, ServiceUnavailable
 
 from .. import engine
-from ..concurrency import NO_THREAD_LEFT, long_lived_threads, run_in_context, run_in_thread, step
+from ..concurrency import NO_THREAD_LEFT, keep, long_lived_threads, run_in_context, run_in_thread, step
 from ..context import RequestContext, enter
 from ..http import departure
 from ..http.form import MAX_FILE_IN_MEMORY
@@ -111,22 +111,20 @@ def _run(app: Carboy, ctx: RequestContext, plan: Plan) -> t.Awaitable[Wire]:
 
 
 async def _answer_in_time(
-    app: Carboy, ctx: RequestContext, plan: Plan, seconds: float, answer: t.Coroutine[t.Any, t.Any, Wire]
+    app: Carboy, ctx: RequestContext, plan: Plan, seconds: float, answer: asyncio.Future[Wire]
 ) -> Wire:
     """Wait for a plan that runs in a thread; answer in its place when the time is over.
 
     A thread cannot be stopped: it goes on to its end, with its own context and its
     teardown functions, and what it answers is dropped.
     """
-    task = asyncio.get_running_loop().create_task(answer)
     try:
-        await asyncio.wait((task,), timeout=seconds)
+        await asyncio.wait((answer,), timeout=seconds)
     finally:
-        if not task.done():
-            _overdue.add(task)
-            task.add_done_callback(_drop)
-    if task.done():
-        return task.result()
+        if not answer.done():
+            answer.add_done_callback(_drop)
+    if answer.done():
+        return answer.result()
     request = copy.copy(ctx.request)
     # The body, the files and the background tasks are the thread's.
     request._input, request.form_is_parsed, request.background = None, False, None
@@ -136,22 +134,13 @@ async def _answer_in_time(
     return wire
 
 
-_overdue: set[asyncio.Task[Wire]] = set()
-
-
-def _drop(task: asyncio.Task[Wire]) -> None:
+def _drop(answer: asyncio.Future[Wire]) -> None:
     """Free what the answer of an overdue thread holds; its errors were logged where they happened."""
-    _overdue.discard(task)
-    if task.cancelled() or task.exception() is not None:
+    if answer.cancelled() or answer.exception() is not None:
         return
-    _, _, _, body, close, context = task.result()
+    _, _, _, body, close, context = answer.result()
     if close is not None or hasattr(body, "aclose"):
-        closing = task.get_loop().create_task(close_body(body, close, context))
-        _closing.add(closing)
-        closing.add_done_callback(_closing.discard)
-
-
-_closing: set[asyncio.Task[None]] = set()
+        keep(answer.get_loop().create_task(close_body(body, close, context)))
 
 
 async def _answer_with_session(

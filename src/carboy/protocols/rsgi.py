@@ -9,6 +9,7 @@ import typing as t
 
 from werkzeug.exceptions import BadRequest, ClientDisconnected
 
+from ..concurrency import keep
 from ..http import departure
 from ..http.websocket import NO_STATUS, WebSocket, WebSocketDisconnect
 from ..lifecycle import ShutdownError, StartupError
@@ -18,9 +19,6 @@ from .asgi import add_headers, add_wsgi_keys
 if t.TYPE_CHECKING:
     from ..app import Carboy
     from ..http import Request
-
-
-_changes: set[asyncio.Task[None]] = set()
 
 
 def change(loop: asyncio.AbstractEventLoop, work: t.Coroutine[t.Any, t.Any, None]) -> None:
@@ -38,9 +36,7 @@ def change(loop: asyncio.AbstractEventLoop, work: t.Coroutine[t.Any, t.Any, None
         with contextlib.suppress(StartupError, ShutdownError):
             await work
 
-    task = loop.create_task(go_on())
-    _changes.add(task)
-    task.add_done_callback(_changes.discard)
+    keep(loop.create_task(go_on()))
 
 
 async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
@@ -68,8 +64,7 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
         # HTTP/2 has no chunks: a body of unknown length is not announced.
         has_body = "transfer-encoding" in incoming or (method not in ("GET", "HEAD") and scope.http_version[0] == "2")
     request.client_channel = protocol
-    if "cookie" in incoming:
-        request.has_cookies = True
+    request.has_cookies = "cookie" in incoming
     try:
         _, status, headers, body, close, context = await loop.answer(
             app,
@@ -241,11 +236,17 @@ class Reader:
     @staticmethod
     def get_header(scope: t.Any, name: str) -> str | None:
         """Return the value of the header with the lower-case *name*."""
-        value: str | None = scope.headers.get(name)
-        return value
+        # A browser may split its cookies over several (RFC 9113 section 8.2.3).
+        values: list[str] = scope.headers.get_all(name)
+        return ("; " if name == "cookie" else ",").join(values) if values else None
 
     @staticmethod
     def get_query_string(scope: t.Any) -> bytes:
         """Return the query string as it came."""
         query: bytes = scope.query_string.encode("latin1")
         return query
+
+    @staticmethod
+    def get_root_path(scope: t.Any) -> str:
+        """Return the path under which the application is mounted, which RSGI does not know."""
+        return ""

@@ -1,5 +1,5 @@
-"""Routing: Werkzeug's rules and maps, with a faster way to a match."""
+"""Routing: Werkzeug's rules and maps, with matching and building of our own."""
 
-from .match import Map as Map
-from .match import Router as Router
-from .match import check_host as check_host
+from .host import check_host as check_host
+from .map import Map as Map
+from .match import Matcher as Matcher

@@ -198,25 +198,23 @@ class Decoder:
         if buffer.startswith(b"--", position):
             self.is_over = True
             return position + 2
-        line = buffer[position : position + MAX_HEADERS_SIZE]
-        rest = line.lstrip(_PADDING)
-        position += len(line) - len(rest)
-        if not rest:
-            if len(line) == MAX_HEADERS_SIZE:
-                raise too_large("the white space after a boundary")
-            return None
-        if rest in (b"\r", b"-") and position + 1 == len(buffer):
+        padding = _PADDING.match(buffer, position, position + MAX_HEADERS_SIZE)
+        end = position if padding is None else padding.end()
+        if end - position == MAX_HEADERS_SIZE:
+            raise too_large("the white space after a boundary")
+        rest = buffer[end : end + 2]
+        if rest in (b"", b"\r") or (rest == b"-" and end == position):
             return None
         if rest[0] == _LF:
-            return position + 1
+            return end + 1
         if rest[0] == _CR:
-            return position + (2 if buffer[position + 1] == _LF else 1)
+            return end + (2 if rest[1] == _LF else 1)
         return 0
 
 
 _CR, _LF = _LINE_BREAKS = b"\r\n"
 _LINE_BREAK = re.compile(rb"[\r\n]")
-_PADDING = b" \t\f\v"
+_PADDING = re.compile(rb"[ \t\f\v]+")
 _PLAIN_DISPOSITION = re.compile(r'form-data; name="([^"\\%]*)"(?:; filename="([^"\\%]*)")?')
 
 

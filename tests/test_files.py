@@ -1,12 +1,15 @@
 """Files as responses: types, caching, conditional and range answers, directories."""
 
+import datetime
 import io
 import os
+from contextlib import closing
 
 import pytest
+import werkzeug.utils
 from werkzeug.exceptions import NotFound
 
-from carboy import Carboy, send_file, send_from_directory
+from carboy import Carboy, request, send_file, send_from_directory
 
 TEXT = b"0123456789" * 10
 
@@ -225,3 +228,47 @@ def test_x_sendfile(app, protocol, tmp_path):
 def test_needs_a_request(app):
     with app.app_context(), pytest.raises(RuntimeError, match="outside of request context"):
         send_file("static/text.txt")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"as_attachment": True, "download_name": "é.tar.gz"},
+        {"mimetype": "text/x-a", "etag": "tag", "last_modified": 0},
+        {"etag": False, "max_age": 60, "last_modified": datetime.datetime(2020, 1, 1)},
+        {"max_age": lambda path: 0 if path.endswith(".css.gz") else None},
+        {"conditional": False},
+    ],
+    ids=str,
+)
+def test_the_headers_are_werkzeugs_each_time(app, tmp_path, options):
+    path = tmp_path / "a.css.gz"
+    for content in b"one", b"three":
+        path.write_bytes(content)
+        for _ in range(2):
+            with app.test_request_context():
+                environ = request.environ
+                expected = werkzeug.utils.send_file(path, environ, **options)
+                response = send_file(path, **options)
+                assert times_apart(response.headers) == times_apart(expected.headers)
+                assert (response.status, b"".join(response.response)) == (expected.status, content)
+                expected.close()
+                response.close()
+
+
+def times_apart(headers):
+    """The headers in order, those that say when they were made only by name."""
+    return [(name, None if name in ("Date", "Expires") else value) for name, value in headers]
+
+
+def test_the_times_of_a_file_are_those_of_the_request(app, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("a")
+    dates = []
+    for age in 10, 10, 20:
+        with app.test_request_context(), closing(send_file(path, max_age=age)) as response:
+            assert (response.expires - response.date).total_seconds() == age
+            dates.append(response.date)
+    assert dates == sorted(dates)
+    assert datetime.datetime.now(datetime.UTC) - dates[-1] < datetime.timedelta(minutes=1)

@@ -136,6 +136,13 @@ def current_app_context() -> AppContext:
     return ctx
 
 
+def active_app() -> Carboy | None:
+    """Return the application whose context is active, if one is."""
+    active = _active.get(None)
+    ctx: AppContext | None = active[0] if type(active) is tuple else active
+    return None if ctx is None else ctx.app
+
+
 def current_request_context() -> RequestContext:
     """Return the active request context.
 

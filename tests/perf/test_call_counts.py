@@ -197,6 +197,9 @@ class RSGIProtocol:
         self.sent = sent
         self.body = [FORM]
 
+    async def __call__(self):
+        return self.body.pop()
+
     def __aiter__(self):
         return self
 

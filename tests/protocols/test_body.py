@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from werkzeug.datastructures import FileStorage, Headers
 
 import carboy
 from carboy import request
@@ -28,6 +29,72 @@ def test_upload_is_saved_byte_for_byte(app, client, tmp_path):
 
     with client.post("/", data={"file": (io.BytesIO(data), "a.bin")}):
         assert (tmp_path / "saved").read_bytes() == data
+
+
+@pytest.mark.parametrize(("size", "on_disk"), [(0, False), (1024 * 1024, False), (1024 * 1024 + 1, True)])
+def test_a_large_file_is_on_disk(app, client, size, on_disk):
+    @app.post("/")
+    def upload():
+        file = request.files["file"]
+        return {"disk": file.stream._rolled, "size": file.seek(0, 2), "start": file.seek(0), "read": len(file.read())}
+
+    with client.post("/", data={"file": (io.BytesIO(b"x" * size), "a.bin")}) as response:
+        assert response.json == {"disk": on_disk, "size": size, "start": 0, "read": size}
+
+
+class Kept(io.BytesIO):
+    """Where an application wants its uploads to be."""
+
+
+class KeepingRequest(carboy.Request):
+    def _get_file_stream(self, total_content_length, content_type, filename=None, content_length=None):
+        kept = Kept()
+        kept.asked = total_content_length > 300_000, content_type, filename, content_length
+        return kept
+
+
+def test_a_request_class_says_where_files_go(app, client):
+    app.request_class = KeepingRequest
+
+    @app.post("/")
+    def upload():
+        file = request.files["file"]
+        return [type(file.stream) is Kept, *file.stream.asked, len(file.read())]
+
+    headers = {"Content-Length": "300000"}
+    file = FileStorage(io.BytesIO(b"x" * 300_000), "a.txt", content_type="text/plain", headers=Headers(headers))
+    with client.post("/", data={"file": file}) as response:
+        assert response.json == [True, True, "text/plain", "a.txt", 300_000, 300_000]
+
+
+@pytest.mark.parametrize("view_async", [False, True])
+def test_nothing_but_the_body_is_read_for_it(app, client, protocol, view_async):
+    """Under ASGI and RSGI no WSGI environ is made for a form, JSON, an upload or the query."""
+
+    def read():
+        seen = [request.args["q"], request.form.get("a"), request.get_json(silent=True), len(request.files)]
+        return [*seen, request.environ_is_made]
+
+    async def read_async():
+        return read()
+
+    app.add_url_rule("/", view_func=read_async if view_async else read, methods=["POST"], endpoint="read")
+    made = protocol == "wsgi"
+    assert client.post("/?q=1", data={"a": "b"}).json == ["1", "b", None, 0, made]
+    assert client.post("/?q=%C3%A9", json=[1]).json == ["é", None, [1], 0, made]
+    with client.post("/?q=1", data={"a": "b", "file": (io.BytesIO(b"x"), "x")}) as response:
+        assert response.json == ["1", "b", None, 1, made]
+
+
+def test_a_streams_end_is_the_end_of_the_body(app, client):
+    """What follows, on a connection that stays open, is another request's."""
+
+    @app.post("/")
+    def read():
+        stream = request.stream
+        return [len(part) for part in (stream.read(2), stream.read(0), stream.read(), stream.read(1), stream.read())]
+
+    assert client.post("/", data=b"x" * 100_000).json == [2, 0, 99_998, 0, 0]
 
 
 def test_body_in_chunks(app, exchange):

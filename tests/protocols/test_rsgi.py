@@ -12,7 +12,7 @@ from carboy.testing.protocols import RSGIHeaders
 
 
 class Calls:
-    """Notes which of the protocol's methods the application answers with."""
+    """Notes which of the protocol's methods the application answers with, and how it receives the body."""
 
     def __init__(self, app):
         self.app = app
@@ -27,7 +27,12 @@ class Calls:
                     noted.names.append(name)
                 return getattr(protocol, name)
 
+            def __call__(self):
+                noted.names.append("()")
+                return protocol()
+
             def __aiter__(self):
+                noted.names.append("iter")
                 return aiter(protocol)
 
         await lint_rsgi(self.app.__rsgi__)(scope, Noting())
@@ -48,6 +53,23 @@ def test_whole_answer_is_one_native_call(app, client, calls):
     assert client.get("/").data == b"Hello!"
     assert len(calls.names) == 1
     assert calls.names[0] in ("response_bytes", "response_str")
+
+
+@pytest.mark.parametrize(
+    ("size", "announced", "received"), [(10, True, ["()"]), (10, False, ["iter"]), (3_000_000, True, ["iter"])]
+)
+def test_a_body_is_received_at_once_if_it_is_known_to_fit_in_memory(app, client, calls, size, announced, received):
+    app.add_url_rule("/", "index", lambda: str(len(request.get_data())), methods=["POST"])
+    headers = {} if announced else {"Transfer-Encoding": "chunked"}
+    answer = client.post("/", data=b"x" * size, headers=headers)
+    assert (answer.text, calls.names[:-1]) == (str(size), received)
+
+
+def test_a_body_over_the_limit_is_not_received(app, client, calls):
+    app.config["MAX_CONTENT_LENGTH"] = 9
+    app.add_url_rule("/", "index", lambda: request.get_data(), methods=["POST"])
+    assert client.post("/", data=b"x" * 10).status_code == 413
+    assert len(calls.names) == 1
 
 
 def test_answer_without_body(app, client, calls):

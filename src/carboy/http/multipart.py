@@ -9,27 +9,47 @@ import os
 import re
 import typing as t
 
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
-from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData, Preamble, State
+from werkzeug.http import parse_options_header
 
 from ..concurrency import call, is_on_loop, run_blocking, run_in_thread, step
 
 if t.TYPE_CHECKING:
-    from werkzeug.datastructures import Headers
-
     from .request import Request
 
 MAX_BOUNDARY = 100
 """Characters of a multipart boundary. RFC 2046 section 5.1.1 allows 70; Werkzeug's test client sends up to 74."""
 
 MAX_HEADERS_SIZE = 16 * 1024
-"""Bytes before the first part, and of the headers of one part."""
+"""Bytes before the first part, of the headers of one part, and of the white space after a boundary."""
 
 CHUNK_SIZE = 64 * 1024
 
 
-class LimitedDecoder:
-    """Werkzeug's decoder of multipart bodies, with limits on what it keeps.
+class Head(t.NamedTuple):
+    """The headers of a part, and what ``Content-Disposition`` says among them."""
+
+    name: str | None
+    filename: str | None
+    headers: Headers
+    values: dict[str, str]
+    """The same by lower-case name, of those that came more than once the first."""
+
+
+class Data(t.NamedTuple):
+    """A piece of a part's content."""
+
+    content: bytes
+    more: bool
+
+
+class Decoder:
+    """Tells the parts of a multipart body (RFC 7578), of which it keeps no more than it must.
+
+    However the body is cut into chunks, the outcome is the same. COMPAT: where a
+    client breaks the rules, it is that of Werkzeug: a line may end with CR or LF
+    alone, and before the first boundary no line need end.
 
     Args:
         boundary: As the content type names it.
@@ -45,62 +65,184 @@ class LimitedDecoder:
             raise BadRequest(f"The multipart boundary has more than {MAX_BOUNDARY} characters.")
         if not boundary:
             raise ValueError("The multipart body has no boundary.")
-        marker = boundary.encode("ascii")
-        self._decoder = MultipartDecoder(marker, max_parts=max_parts)
-        self._marker = b"--" + marker
-
-    @property
-    def is_over(self) -> bool:
+        self._marker = b"--" + boundary.encode("ascii")
+        self._parts_left = max_parts
+        self._buffer = b""
+        # Where in the buffer that begins which was not told yet, ...
+        self._at = 0
+        # ... and how much of it is the line break between headers and content.
+        self._line_break = 0
+        self._skipped = 0
+        self._has_ended = False
+        self._next: t.Callable[[], Head | Data | None] = self._skip_preamble
+        self.is_over = False
         """Whether the last boundary was seen. What follows it belongs to nothing."""
-        return self._decoder.state in (State.EPILOGUE, State.COMPLETE)
 
     def receive(self, data: bytes) -> None:
         """Take bytes of the body; none at its end."""
-        self._decoder.receive_data(data or None)
+        # PERF: a chunk is copied only with what is left of the one before, which is less than a boundary or headers.
+        left = self._buffer[self._at :]
+        self._buffer = left + data if left else data
+        self._at = 0
+        self._has_ended = not data
 
-    def next_event(self) -> Event | None:
+    def next_event(self) -> Head | Data | None:
         """Return what comes next; None if that has not arrived.
 
         Raises:
             RequestEntityTooLarge: A limit is exceeded.
             ValueError: The body is malformed, or has ended too early.
         """
-        decoder = self._decoder
         if self.is_over:
             return None
-        if decoder.state == State.PART:
-            _check_headers(decoder.buffer)
-        elif decoder.state != State.PREAMBLE and not decoder.complete and self._ends_within_boundary(decoder.buffer):
-            return None
-        event = decoder.next_event()
-        if isinstance(event, Preamble):
-            if len(event.data) > MAX_HEADERS_SIZE:
-                raise too_large("what precedes the first part")
-        elif isinstance(event, NeedData):
-            if decoder.state in (State.PREAMBLE, State.PART) and len(decoder.buffer) > MAX_HEADERS_SIZE:
-                raise too_large("the headers of a part")
-            return None
-        elif isinstance(event, Epilogue):
-            return None
+        event = self._next()
+        if event is None and self._has_ended and not self.is_over:
+            raise ValueError("The body ends before its last boundary.")
         return event
 
-    def _ends_within_boundary(self, buffer: bytearray) -> bool:
-        # Werkzeug 3.1 takes the line break before such a boundary for content, or half of it.
-        start = buffer.rfind(self._marker)
-        if start == -1:
-            return False
-        rest = len(buffer) - start - len(self._marker)
-        return 0 < rest <= MAX_HEADERS_SIZE and _MAY_GO_ON.fullmatch(buffer, len(buffer) - rest) is not None
+    def _skip_preamble(self) -> Head | None:
+        buffer, marker = self._buffer, self._marker
+        while (start := buffer.find(marker, self._at)) != -1:
+            self._skip_to(start)
+            after = self._delimiter_end(start + len(marker))
+            if after is None:
+                return None
+            if after:
+                return self._start_part(after)
+            self._skip_to(start + 1)
+        self._skip_to(max(self._at, len(buffer) - len(marker) + 1))
+        return None
+
+    def _skip_to(self, position: int) -> None:
+        self._skipped += position - self._at
+        if self._skipped > MAX_HEADERS_SIZE + len(b"\r\n"):
+            raise too_large("what precedes the first part")
+        self._at = position
+
+    def _start_part(self, start: int) -> Head | None:
+        self._at = start
+        if self.is_over:
+            return None
+        self._next = self._read_head
+        return self._read_head()
+
+    def _read_head(self) -> Head | None:
+        buffer, start = self._buffer, self._at
+        most = start + MAX_HEADERS_SIZE + len(b"\r\n\r\n")
+        end = buffer.find(b"\r\n\r\n", start, most)
+        line_break = 2
+        for blank in b"\n\n", b"\r\r":
+            earlier = buffer.find(blank, start, most if end == -1 else end + 1)
+            if earlier != -1:
+                end, line_break = earlier, 1
+        if end == -1:
+            if len(buffer) - start > MAX_HEADERS_SIZE:
+                raise too_large("the headers of a part")
+            return None
+        # The content is preceded by a line break, which may also be that of a boundary.
+        content = end + line_break
+        if line_break == 1 and buffer[content] == _CR:
+            if content + 1 == len(buffer):
+                return None
+            if buffer[content + 1] == _LF:
+                line_break = 2
+        head = _parse_head(buffer[start:end])
+        if self._parts_left is not None:
+            self._parts_left -= 1
+            if self._parts_left < 0:
+                raise RequestEntityTooLarge("The multipart body is refused: it has too many parts.")
+        self._at = content
+        self._line_break = line_break
+        self._next = self._read_content
+        return head
+
+    def _read_content(self) -> Data | None:
+        buffer, marker, at = self._buffer, self._marker, self._at
+        start = buffer.find(marker, at)
+        while start != -1:
+            if start > at and buffer[start - 1] in _LINE_BREAKS:
+                after = self._delimiter_end(start + len(marker))
+                if after != 0:
+                    line = start - (2 if start - at > 1 and buffer[start - 2 : start] == b"\r\n" else 1)
+                    if after is None:
+                        return self._take(line)
+                    content = buffer[at + self._line_break : line]
+                    self._at = after
+                    self._next = self._read_head
+                    return Data(content, False)
+            # SECURITY: a boundary of hyphens in content of hyphens would be found at each of them.
+            line_end = _LINE_BREAK.search(buffer, start + 1)
+            start = -1 if line_end is None else buffer.find(marker, line_end.end())
+        last = max(at, len(buffer) - len(marker))
+        line = max(buffer.rfind(b"\n", last), buffer.rfind(b"\r", last))
+        if line == -1 or not marker.startswith(buffer[line + 1 :]):
+            return self._take(len(buffer))
+        if line > at and buffer[line - 1 : line + 1] == b"\r\n":
+            line -= 1
+        return self._take(line)
+
+    def _take(self, end: int) -> Data | None:
+        """Return the content before *end*, where a delimiter may begin."""
+        start = self._at + self._line_break
+        if end <= start:
+            return None
+        self._at = end
+        self._line_break = 0
+        return Data(self._buffer[start:end], True)
+
+    def _delimiter_end(self, position: int) -> int | None:
+        """Return where the delimiter ends whose marker ends at *position*: 0 if it is none, None if that may change."""
+        buffer = self._buffer
+        if buffer.startswith(b"\r\n", position):
+            return position + 2
+        if buffer.startswith(b"--", position):
+            self.is_over = True
+            return position + 2
+        line = buffer[position : position + MAX_HEADERS_SIZE]
+        rest = line.lstrip(_PADDING)
+        position += len(line) - len(rest)
+        if not rest:
+            if len(line) == MAX_HEADERS_SIZE:
+                raise too_large("the white space after a boundary")
+            return None
+        if rest in (b"\r", b"-") and position + 1 == len(buffer):
+            return None
+        if rest[0] == _LF:
+            return position + 1
+        if rest[0] == _CR:
+            return position + (2 if buffer[position + 1] == _LF else 1)
+        return 0
 
 
-_MAY_GO_ON = re.compile(rb"-|[^\S\r\n]+")
+_CR, _LF = _LINE_BREAKS = b"\r\n"
+_LINE_BREAK = re.compile(rb"[\r\n]")
+_PADDING = b" \t\f\v"
+_PLAIN_DISPOSITION = re.compile(r'form-data; name="([^"\\%]*)"(?:; filename="([^"\\%]*)")?')
 
 
-def _check_headers(buffer: bytearray) -> None:
-    if len(buffer) > MAX_HEADERS_SIZE:
-        head = bytes(buffer[: MAX_HEADERS_SIZE + 4])
-        if not any(blank in head for blank in (b"\r\n\r\n", b"\n\n", b"\r\r")):
-            raise too_large("the headers of a part")
+def _parse_head(lines: bytes) -> Head:
+    text = lines.decode().replace("\r\n", "\n").replace("\r", "\n")
+    # RFC 5322 section 2.2.3: a line that begins with white space goes on with the one before.
+    text = text.replace("\n ", " ").replace("\n\t", " ")
+    headers = Headers()
+    values: dict[str, str] = {}
+    for line in text.split("\n"):
+        line = line.strip(" \t")
+        if line:
+            name, _, value = line.partition(":")
+            name, value = name.strip(" \t"), value.strip(" \t")
+            # PERF: nothing to be checked here, a line has no line break (8 µs for each part).
+            headers._list.append((name, value))
+            values.setdefault(name.lower(), value)
+    if "content-disposition" not in values:
+        raise ValueError("A part has no Content-Disposition.")
+    disposition = values["content-disposition"]
+    # PERF: what nearly every client sends (13 µs -> 1 µs).
+    plain = _PLAIN_DISPOSITION.fullmatch(disposition)
+    if plain is not None:
+        return Head(plain[1], plain[2], headers, values)
+    _, options = parse_options_header(disposition)
+    return Head(options.get("name"), options.get("filename"), headers, values)
 
 
 def too_large(what: str) -> RequestEntityTooLarge:
@@ -123,7 +265,7 @@ class Parts:
         if request.mimetype != "multipart/form-data":
             raise UnsupportedMediaType("The body must be multipart/form-data.")
         try:
-            self._decoder = LimitedDecoder(request.mimetype_params.get("boundary", ""), request.max_form_parts)
+            self._decoder = Decoder(request.mimetype_params.get("boundary", ""), request.max_form_parts)
         except ValueError as e:
             raise BadRequest(f"The multipart body cannot be read: {e}") from e
         self._stream = request.stream
@@ -155,14 +297,14 @@ class Parts:
                 pass
             self._current = None
         while (event := await self._event(inline)) is not None:
-            if isinstance(event, (Field, File)):
+            if isinstance(event, Head):
                 if event.name is None:
                     raise BadRequest("A part of the multipart body has no name (RFC 7578 section 4.2).")
                 self._current = Part(self, event, self._max_in_memory)
                 return self._current
         return None
 
-    async def _event(self, inline: bool) -> Event | None:
+    async def _event(self, inline: bool) -> Head | Data | None:
         """Return the next event of the decoder; None when the last part is over."""
         decoder = self._decoder
         try:
@@ -204,10 +346,10 @@ class Part:
         headers: The part's own headers.
     """
 
-    def __init__(self, parts: Parts, event: Field | File, max_in_memory: int | None) -> None:
-        self.name = event.name
-        self.filename = event.filename if isinstance(event, File) else None
-        self.headers: Headers = event.headers
+    def __init__(self, parts: Parts, head: Head, max_in_memory: int | None) -> None:
+        self.name = head.name
+        self.filename = head.filename
+        self.headers = head.headers
         self._parts = parts
         self._max_in_memory = max_in_memory
         self._is_over = False
@@ -277,10 +419,10 @@ class Part:
         if self._parts._current is not self:
             raise RuntimeError(f"The content of {self!r} is gone: the next part was asked for.")
         while not self._is_over:
-            event = t.cast(Data, await self._parts._event(inline))
-            self._is_over = not event.more_data
-            if event.data:
-                return event.data
+            content, more = t.cast(Data, await self._parts._event(inline))
+            self._is_over = not more
+            if content:
+                return content
         return b""
 
     async def _read(self, limit: int | None, inline: bool) -> bytes:

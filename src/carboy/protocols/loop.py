@@ -20,6 +20,7 @@ from .. import engine
 from ..concurrency import NO_THREAD_LEFT, keep, long_lived_threads, run_in_context, run_in_thread, step
 from ..context import RequestContext, enter
 from ..http import departure
+from ..http.form import MAX_FILE_IN_MEMORY
 from ..http.response import Wire, to_bytes, wire_from_wsgi
 from ..lifecycle import StartupError
 from ..sse import HEARTBEAT, EventStream
@@ -30,8 +31,8 @@ if t.TYPE_CHECKING:
     from ..http.websocket import Connection, WebSocket
     from ..plan import Plan, Profile
 
-MEMORY_LIMIT = 1024 * 1024
-"""Bytes of a body that are kept in memory; what is larger goes to a temporary file."""
+MEMORY_LIMIT = 2 * MAX_FILE_IN_MEMORY
+"""Bytes of a body that are kept in memory; what is larger goes to a temporary file, as do the files of its form."""
 
 
 def _made_in(wire: Wire, request: Request, context: Context) -> Wire:
@@ -260,6 +261,8 @@ async def receive(chunks: t.AsyncIterator[bytes], length: int | None, limit: int
     """
     if length is not None and limit is not None and length > limit:
         return TruncatedBody(b"")
+    if length is not None and length <= MEMORY_LIMIT and hasattr(chunks, "whole"):
+        return io.BytesIO(await chunks.whole())
     parts: list[bytes] = []
     size = waiting = 0
     file: t.IO[bytes] | None = None

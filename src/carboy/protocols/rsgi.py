@@ -57,7 +57,8 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
     length: int | None = None
     if "content-length" in incoming:
         announced = incoming.get("content-length")
-        length = int(announced) if announced.isdigit() else None
+        # SECURITY: chunks override it (RFC 9112 section 6.3), and are not counted where the body is received at once.
+        length = int(announced) if announced.isdigit() and "transfer-encoding" not in incoming else None
         has_body = length != 0
     else:
         # HTTP/2 has no chunks: a body of unknown length is not announced.
@@ -192,6 +193,19 @@ class _Chunks:
             raise
         self._received += len(chunk)
         return chunk
+
+    async def whole(self) -> bytes:
+        """Return the body, whose announced length is known; the server lets no more of it pass.
+
+        PERF: one call in place of one for each piece, of which each waits for another thread.
+        """
+        try:
+            body: bytes = await self._protocol()
+        except RuntimeError as e:
+            raise ClientDisconnected() from e
+        if self._length is not None and len(body) < self._length:
+            raise ClientDisconnected()
+        return body
 
 
 class Reader:

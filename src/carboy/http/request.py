@@ -241,10 +241,10 @@ class Request(WerkzeugRequest):
         super().__init_subclass__(**kwargs)
         cls.closes_plainly = cls.close is Request.close
         cls._is_made_plainly = cls.__init__ is Request.__init__
+        cls._form_is_plain = cls.make_form_data_parser is Request.make_form_data_parser
         cls._parses_cookies_plainly = (
             cls.cookies is Request.cookies and cls.dict_storage_class is Request.dict_storage_class
         )
-        cls._form_is_plain = cls.make_form_data_parser is Request.make_form_data_parser
 
     def __init__(self, environ: WSGIEnvironment, populate_request: bool = True, shallow: bool = False) -> None:
         # PERF: does not call up; everything but these three is lazy below (plain_text: 2.2 µs -> 0.4 µs).

@@ -38,8 +38,8 @@ docs: $(READY) ## Build the documentation into build/docs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	$(BIN)/sphinx-build --quiet --fail-on-warning -b html docs build/docs
 
-bench: $(READY) ## Measure carboy beside the bare protocols and its peers
-	$(BIN)/python benchmarks/run.py
+bench: $(READY) ## Measure carboy beside the bare protocols and its peers (BENCH: options)
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 test-flask: $(READY) ## Run Flask's own tests, and its examples' tests, on carboy
 	$(BIN)/python tests/suites/flask_suite.py

@@ -1,66 +1,49 @@
-"""Family: short HTTP requests, whose cost is the framework's."""
+"""Family: HTTP requests, all of `cases.CASES`."""
 
 from __future__ import annotations
 
 import functools
-import http.client
-import json
+import tempfile
 import typing as t
+from pathlib import Path
 
 import wrk
+from cases import CASES, GROUPS, Case, check
 from serving import Run, Target, serving, summarize, take_turns
 
-CONNECTIONS = 16
-PATHS = {"plain text": "/plain", "JSON, path parameter": "/items/42"}
-ANSWERS: dict[str, tuple[str, t.Any]] = {
-    "/plain": ("text/html; charset=utf-8", "Hello, World!"),
-    "/items/42": ("application/json", {"id": 42, "name": "cask"}),
-}
 
-
-def targets() -> list[Target]:
-    """Return what is measured; the first of each server is what the others are compared with."""
-    return [
-        Target("granian WSGI", "bare callable", "bare:wsgi"),
-        Target("granian WSGI", "carboy, sync view", "carboy_app:sync_app"),
-        Target("granian WSGI", "Flask", "flask_app:app"),
-        Target("granian RSGI", "bare callable", "bare:rsgi"),
-        Target("granian RSGI", "carboy, async view", "carboy_app:async_app"),
-        Target("uvicorn ASGI", "bare callable", "bare:asgi"),
-        Target("uvicorn ASGI", "carboy, async view", "carboy_app:async_app"),
-        Target("uvicorn ASGI", "Starlette", "starlette_app:app"),
-    ]
-
-
-def check(target: Target, path: str) -> None:
-    """Compare the answer of *target* with what all targets must answer.
-
-    Raises:
-        RuntimeError: It differs in status, content type or body.
-    """
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=5)
-    connection.request("GET", path)
-    response = connection.getresponse()
-    body = response.read()
-    connection.close()
-    kind, expected = ANSWERS[path]
-    content = json.loads(body) if kind == "application/json" else body.decode()
-    if (response.status, response.headers["content-type"], content) != (200, kind, expected):
-        raise RuntimeError(f"{target.label} answered {path} by {response.status} {body!r}")
-
-
-def measure(rounds: int, seconds: int) -> dict[str, t.Any]:
-    """Return the family's results."""
-    measured = targets()
-
-    def load(path: str, target: Target) -> Run:
-        return wrk.load(target, path, seconds, CONNECTIONS)
-
-    with serving(measured):
-        for target in measured:
-            for path in PATHS.values():
-                check(target, path)
-                wrk.load(target, path, 1, CONNECTIONS)
-        take_turns(measured, {name: functools.partial(load, path) for name, path in PATHS.items()}, rounds)
-    settings = {"rounds": rounds, "seconds": seconds, "connections": CONNECTIONS}
+def measure(targets: list[Target], rounds: int, seconds: int) -> dict[str, t.Any]:
+    """Return the family's results; *targets* are loaded in the cases that they name."""
+    measured: list[Target] = []
+    with tempfile.TemporaryDirectory() as directory:
+        for group in GROUPS:
+            chosen = [case for case in CASES.values() if case.group == group]
+            names = {case.name for case in chosen}
+            taking_part = [target for target in targets if names & set(target.cases)]
+            if taking_part:
+                _measure_group(group, chosen, taking_part, rounds, seconds, Path(directory))
+                measured += [target for target in taking_part if target not in measured]
+    connections = {case.name: case.connections for case in CASES.values()}
+    settings = {"rounds": rounds, "seconds": seconds, "connections": connections}
     return {**settings, "results": summarize(measured, "cpu_us")}
+
+
+def _measure_group(
+    name: str, cases: list[Case], targets: list[Target], rounds: int, seconds: int, directory: Path
+) -> None:
+    arguments: dict[tuple[int, str], list[str]] = {}
+
+    def load(case: Case, target: Target) -> Run:
+        return wrk.load(target, case.path, seconds, case.connections, arguments[target.port, case.name])
+
+    group = GROUPS[name]
+    with serving(targets, {"BENCHMARK_ROUTES": str(group.routes)}, group.threads):
+        for case in cases:
+            body = directory / case.name
+            body.write_bytes(case.body)
+            for target in targets:
+                if case.name in target.cases:
+                    headers = check(case, target.port, target.label)
+                    pairs = [part for pair in headers.items() for part in pair]
+                    arguments[target.port, case.name] = [case.method, str(body), *pairs] if headers else []
+        take_turns(targets, {case.name: functools.partial(load, case) for case in cases}, rounds)

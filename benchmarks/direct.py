@@ -1,79 +1,141 @@
-"""Measure carboy without a server: one WSGI call, and what an import costs.
+"""Family: calls without a server, and what an import costs.
 
-Says how much of a server's figures is carboy's own. Run as part of ``make bench``, or alone:
-``python benchmarks/direct.py``.
+Says how much of a server's figures is the framework's own. Every contestant is a process of its own, in its own
+environment (``direct_calls``); they take turns, and the least of many repeats counts.
 """
-# ruff: noqa: T201 - a program that prints
 
 from __future__ import annotations
 
-import io
+import base64
+import contextlib
+import dataclasses
 import json
 import statistics
 import subprocess
-import sys
-import time
 import typing as t
+from pathlib import Path
 
 import environment
+from cases import CASES, Case, verify
+from serving import SERVER_CORE
 
-CALLS, REPEATS = 2000, 60
+SPAN = 0.02
+"""Seconds that one repeat takes, more or less."""
 STARTS = 21
 # What `carboy.pth` makes every interpreter import counts as carboy's.
-IMPORTS = {"nothing": "pass", "carboy": "import _carboy_as_flask, carboy", "flask": "import flask"}
-PATHS = {"plain text": "/plain", "JSON, path parameter": "/items/42"}
+IMPORTS = {
+    "Python alone": ("carboy", "pass"),
+    "import carboy": ("carboy", "import _carboy_as_flask, carboy"),
+    "import flask": ("flask", "import flask"),
+    "import carboy; carboy.Carboy(name)": ("carboy", "import _carboy_as_flask, carboy; carboy.Carboy('benchmark')"),
+    "import flask; flask.Flask(name)": ("flask", "import flask; flask.Flask('benchmark')"),
+}
+"""What is imported, by the name in the results: the environment and the statement."""
+
+ASYNC = dataclasses.replace(CASES["plain"], name="async", title="async view under WSGI", path="/async")
+DIRECT = {name: CASES[name] for name in ("plain", "path", "order", "page", "session", "form", "upload")}
+DIRECT["async"] = ASYNC
 
 
-def environ(path: str) -> dict[str, t.Any]:
-    """Return what a server would pass for a GET request to *path*."""
-    return {
-        "REQUEST_METHOD": "GET",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": path,
-        "QUERY_STRING": "",
-        "SERVER_NAME": "127.0.0.1",
-        "SERVER_PORT": "8000",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "REMOTE_ADDR": "127.0.0.1",
-        "HTTP_HOST": "127.0.0.1:8000",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    }
+@dataclasses.dataclass
+class Contestant:
+    """An application that is called."""
+
+    name: str
+    protocol: str
+    app: str
+    environment: str
+    cases: tuple[str, ...] = ("plain", "path")
+    program: subprocess.Popen[str] | None = None
+    microseconds: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+
+    def ask(self, case: Case, headers: dict[str, str], calls: int) -> t.Any:
+        """Return the answer to *case* if *calls* is 0; otherwise the microseconds per call."""
+        assert self.program is not None and self.program.stdin is not None and self.program.stdout is not None
+        request = {"method": case.method, "path": case.path, "headers": headers, "calls": calls}
+        self.program.stdin.write(json.dumps({**request, "body": base64.b64encode(case.body).decode()}) + "\n")
+        self.program.stdin.flush()
+        line = self.program.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} under {self.protocol} failed at {case.title}")
+        return json.loads(line)
 
 
-def start_response(status: str, headers: list[tuple[str, str]], exc_info: t.Any = None) -> None:
-    """Take the response's start, as a server would."""
+def contestants() -> list[Contestant]:
+    """Return who is called."""
+    every = tuple(name for name in DIRECT if name != "async")
+    return [
+        Contestant("bare callable", "WSGI", "bare:wsgi", "carboy"),
+        Contestant("carboy", "WSGI", "carboy_app:app", "carboy", (*every, "async")),
+        Contestant("Flask", "WSGI", "flask_app:app", "flask", (*every, "async")),
+        Contestant("Falcon", "WSGI", "falcon_app:app", "falcon"),
+        Contestant("Bottle", "WSGI", "bottle_app:app", "bottle"),
+        Contestant("Django", "WSGI", "django_app:app", "django"),
+        Contestant("bare callable", "ASGI", "bare:asgi", "carboy"),
+        Contestant("carboy, async view", "ASGI", "carboy_async_app:app", "carboy", every),
+        Contestant("Falcon", "ASGI", "falcon_async_app:app", "falcon"),
+        *(
+            Contestant(name, "ASGI", f"{name.lower()}_app:app", name.lower())
+            for name in ("Starlette", "BlackSheep", "Litestar", "FastAPI", "Quart")
+        ),
+    ]
 
 
-def time_calls() -> dict[str, dict[str, float]]:
-    """Return the least microseconds per WSGI call, by path and application.
+def _headers(contestant: Contestant, case: Case) -> dict[str, str]:
+    headers = {"Content-Type": case.content_type} if case.content_type else {}
+    if case.name == "session":
+        _, answered, _ = contestant.ask(case, headers, 0)
+        headers["Cookie"] = next(value for name, value in answered if name.lower() == "set-cookie").partition(";")[0]
+    return headers
 
-    To be run where the peers are installed. The applications take turns.
-    """
-    import bare
-    import carboy_app
-    import flask_app
 
-    apps = {"bare callable": bare.wsgi, "carboy": carboy_app.sync_app, "Flask 3.1.3": flask_app.app}
-    best: dict[str, dict[str, float]] = {}
-    for name, path in PATHS.items():
-        given = environ(path)
-        times: dict[str, list[float]] = {app: [] for app in apps}
-        for _ in range(REPEATS):
-            for label, app in apps.items():
-                begin = time.perf_counter()
-                for _ in range(CALLS):
-                    body: t.Any = app(given.copy(), start_response)
-                times[label].append((time.perf_counter() - begin) / CALLS * 1e6)
-                if hasattr(body, "close"):
-                    body.close()
-        best[name] = {label: min(values) for label, values in times.items()}
-    return best
+@contextlib.contextmanager
+def _running(chosen: list[Contestant]) -> t.Iterator[None]:
+    program = str(Path(__file__).with_name("direct_calls.py"))
+    with contextlib.ExitStack() as stack:
+        for contestant in chosen:
+            command = ["taskset", "--cpu-list", SERVER_CORE, str(environment.python(contestant.environment)), program]
+            contestant.program = stack.enter_context(
+                subprocess.Popen(
+                    [*command, contestant.protocol, contestant.app],
+                    env={**environment.variables(), "BENCHMARK_ROUTES": "200"},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        yield
+
+
+def time_calls(chosen: list[Contestant], names: t.Iterable[str], repeats: int) -> list[dict[str, t.Any]]:
+    """Return the least microseconds per call, a row for each contestant and case."""
+    with _running(chosen):
+        for case in (DIRECT[name] for name in names):
+            taking_part = [contestant for contestant in chosen if case.name in contestant.cases]
+            turns = []
+            for contestant in taking_part:
+                headers = _headers(contestant, case)
+                status, answered, body = contestant.ask(case, headers, 0)
+                kind = next(value for name, value in answered if name.lower() == "content-type")
+                verify(case, status, kind, base64.b64decode(body), f"{contestant.name} under {contestant.protocol}")
+                # The first few warm it.
+                contestant.ask(case, headers, 20)
+                calls = max(1, int(SPAN * 1e6 / contestant.ask(case, headers, 20)))
+                turns.append((contestant, headers, calls))
+            for _ in range(repeats):
+                for contestant, headers, calls in turns:
+                    times = contestant.microseconds.setdefault(case.name, [])
+                    times.append(contestant.ask(case, headers, calls))
+    return [
+        {"protocol": one.protocol, "target": one.name, "case": name, "microseconds": min(times)}
+        for one in chosen
+        for name, times in one.microseconds.items()
+    ]
+
+
+def measure(chosen: list[Contestant], names: t.Iterable[str], repeats: int) -> dict[str, t.Any]:
+    """Return the family's results."""
+    return {"repeats": repeats, "calls": time_calls(chosen, names, repeats), "imports": time_imports()}
 
 
 def time_imports() -> dict[str, dict[str, float]]:
@@ -85,8 +147,8 @@ def time_imports() -> dict[str, dict[str, float]]:
     seen: dict[str, list[list[float]]] = {name: [] for name in IMPORTS}
     # The first of each warms the disk cache and writes bytecode; it is not counted.
     for _ in range(STARTS + 1):
-        for name, statement in IMPORTS.items():
-            command = [str(environment.PYTHON), "-c", report.format(statement)]
+        for name, (where, statement) in IMPORTS.items():
+            command = [str(environment.python(where)), "-c", report.format(statement)]
             out = subprocess.run(command, env=environment.variables(), check=True, capture_output=True).stdout
             seen[name].append([float(value) for value in out.split()])
     return {
@@ -96,18 +158,3 @@ def time_imports() -> dict[str, dict[str, float]]:
         }
         for name, runs in seen.items()
     }
-
-
-def measure() -> dict[str, t.Any]:
-    """Return all that is measured here."""
-    command = [str(environment.PYTHON), __file__, "--calls"]
-    out = subprocess.run(command, env=environment.variables(), check=True, capture_output=True).stdout
-    return {"calls_us": json.loads(out), "imports": time_imports()}
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] == ["--calls"]:
-        print(json.dumps(time_calls()))
-    else:
-        environment.prepare()
-        print(json.dumps(measure(), indent=2))

@@ -13,31 +13,6 @@ from serving import CLIENT_CORE, Run, Target, cpu_seconds, serving, summarize, t
 CONNECTIONS = 50
 SIZE = 100
 """Bytes in a message, which is text."""
-ASGI_PEERS = {
-    "Starlette": "starlette_echo:app",
-    "Quart": "quart_echo:app",
-    "Litestar": "litestar_echo:app",
-    "BlackSheep": "blacksheep_echo:app",
-}
-
-
-def targets() -> list[Target]:
-    """Return what is measured; the first of each server is what the others are compared with."""
-    found = [
-        Target("granian RSGI", "bare callable", "bare_live:rsgi"),
-        Target("granian RSGI", "carboy", "carboy_live:app"),
-        Target("granian RSGI", "carboy, `carboy serve`", "carboy_live:app", "carboy serve RSGI"),
-        Target("granian ASGI", "bare callable", "bare_live:asgi"),
-        Target("granian ASGI", "carboy, `carboy serve`", "carboy_live:app", "carboy serve ASGI"),
-    ]
-    for server in ("granian ASGI", "uvicorn ASGI"):
-        if server != "granian ASGI":
-            found.append(Target(server, "bare callable", "bare_live:asgi"))
-        found.append(Target(server, "carboy", "carboy_live:app"))
-        found += [Target(server, name, app) for name, app in ASGI_PEERS.items()]
-    found.append(Target("Sanic's own", "Sanic", "sanic_echo:app"))
-    found.append(Target("Tornado's own", "Tornado", "tornado_echo"))
-    return found
 
 
 def load(target: Target, seconds: int) -> Run:
@@ -66,12 +41,11 @@ def load(target: Target, seconds: int) -> Run:
     return {"messages_per_cpu_s": run["messages"] / used, **run}
 
 
-def measure(rounds: int, seconds: int) -> dict[str, t.Any]:
+def measure(targets: list[Target], rounds: int, seconds: int) -> dict[str, t.Any]:
     """Return the family's results."""
-    measured = targets()
-    with serving(measured):
-        for target in measured:
+    with serving(targets):
+        for target in targets:
             load(target, 1)
-        take_turns(measured, {"echo": lambda target: load(target, seconds)}, rounds)
+        take_turns(targets, {"echo": lambda target: load(target, seconds)}, rounds)
     settings = {"rounds": rounds, "seconds": seconds, "connections": CONNECTIONS, "size": SIZE}
-    return {**settings, "results": summarize(measured, "messages_per_cpu_s")}
+    return {**settings, "results": summarize(targets, "messages_per_cpu_s")}

@@ -1,13 +1,19 @@
-"""Render ``results/*.json`` as ``docs/benchmarks.md``: ``python benchmarks/render.py``."""
+"""Render ``results/*.json`` as ``docs/benchmarks.md`` and its picture: ``python benchmarks/render.py``."""
 
 from __future__ import annotations
 
 import json
 import typing as t
 
+import direct
 import environment
+import plot
+from bars import Bar, bars
+from cases import CASES
+from serving import BARE
 
 PAGE = environment.ROOT / "docs" / "benchmarks.md"
+PICTURE = environment.ROOT / "docs" / "benchmarks.svg"
 
 INTRODUCTION = """\
 # Benchmarks
@@ -16,127 +22,207 @@ What carboy adds to the cost of a request and of a message, measured beside the 
 callable that answers the same) and beside its peers. `make bench` measures anew and writes this page.
 
 Compare within a table, not between machines. The figure to trust is **CPU per request**, and for WebSockets **messages
-per CPU second**: user and system time of the server's processes. It hardly depends on how busy the machine is
-otherwise; rates and latency do. *Against bare* is the median of the ratio within each round, with its range.
+per CPU second**: user and system time of all of a server's processes. It hardly depends on how busy the machine is
+otherwise; rates and latency do. *Against bare* is the median of the ratio within each round to the bare callable on the
+same server, with its range.
+"""
+
+PEERS = """\
+## Who takes part
+
+Every framework runs on the server where it takes the least CPU time: granian, uvicorn, or its own. carboy, Flask and
+the bare callable also run on gunicorn, and carboy, Starlette and BlackSheep on granian's ASGI, to compare on the same
+server. A framework takes part in what it has, or in what its users take a well-known library for:
+
+- Sessions: Falcon with itsdangerous, Bottle's and Tornado's signed cookies, aiohttp-session and Litestar's and
+  Emmett55's own, which encrypt theirs. Sanic has none. They are switched on for the session's route only.
+- The page is Jinja's. Tornado and Emmett55 have template languages of their own and are left out.
+- Forms: Robyn does not parse urlencoded ones.
+- Files: Django with WhiteNoise.
+- SQLAlchemy: async with aiosqlite in async views, except FastAPI, whose documentation has sync endpoints there.
+  Django's and Emmett55's users have other mappers.
+- Events: sse-starlette, aiohttp-sse, and what FastAPI, Litestar, Falcon under ASGI, BlackSheep, Robyn, Emmett55 and
+  carboy's async view have themselves; by hand elsewhere.
+- *carboy with msgspec* is the same application where msgspec is installed too.
+- The bare callables have no sessions, templates, uploads, files or databases.
+
+Each has an environment of its own, with compiled wheels where it publishes them (Falcon, BlackSheep, granian, uvloop,
+httptools, aiohttp, Robyn), in the newest versions that Python {python} can install; Robyn brings an older uvloop.
 """
 
 METHOD = """\
 ## How it is measured
 
 Server and client are pinned to a core each. All servers of a table run during the whole measurement; in each of
-{rounds} rounds every one is loaded in its turn for {seconds} s, each round beginning with another; one second of load
-before the first round is not counted. Figures are medians over the rounds. Before anything is timed, every
-application's answer is compared: status, content type and body; of WebSockets every echo is.
+{rounds} rounds every one is loaded in its turn for {seconds} s, each round beginning with another. Figures are medians
+over the rounds. Before anything is timed, 30 answers of every application are compared: status, content type and
+content; of WebSockets every echo is.
 
-HTTP requests come from `wrk` (one thread, {connections} connections kept alive). WebSocket messages come from
-`benchmarks/echo_client.py`, which has one message on its way on each connection and whose handshakes are over when the
-time begins. granian runs one worker, with one blocking thread for WSGI; uvicorn runs one process with httptools,
-uvloop, and websockets' sans-I/O implementation; access logs are off. The programs are in `benchmarks/`, the figures
-behind this page in `benchmarks/results/`.
+HTTP requests come from `wrk` (one thread, 16 connections kept alive; 4 for the upload, 256 for the wait). WebSocket
+messages come from `benchmarks/echo_client.py`, which has one message on its way on each connection and whose handshakes
+are over when the time begins. granian runs one worker, with one blocking thread for WSGI (256 where requests wait);
+uvicorn runs one process with httptools, uvloop, and websockets' sans-I/O implementation; access logs are off.
+
+Applications have 200 routes `/shelf<n>/items/<int>` behind those of the other cases, or 5,000; the one in the middle is
+requested. The session's cookie is read, changed and signed anew; of the page's 50 rows each is escaped; the event
+stream is opened, sends 100 events, and ends. Nothing is switched off in carboy: contexts, signals, sessions, hooks and
+error handling are there in every request. Memory is the proportional set size of the server's processes. The programs
+are in `benchmarks/`, the figures behind this page in `benchmarks/results/`.
 """
 
 
-def tables() -> str:
-    """Return the tables of the newest results, as Markdown."""
-    return "\n".join([_answering_tables(), _echo_tables(), _waiting_tables(), _direct_tables(_results("direct"))])
+def page(results: dict[str, dict[str, t.Any]]) -> str:
+    """Return the documentation's page, of the results of all families."""
+    http = results["http"]
+    machine, versions = http["machine"], http["versions"]
+    named = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "python")
+    where = (
+        f"Measured on {http['date']}: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB,"
+        f" {machine['system']}, Python {versions['python']}; {named}.\n"
+    )
+    picture = f"![Server CPU time per request of each framework, by case]({PICTURE.name})\n"
+    parts = [
+        INTRODUCTION,
+        where,
+        picture,
+        _bars_table(bars(http, results["direct"], results["memory"])),
+        _overview(http),
+    ]
+    parts += [tables(name, results[name]) for name in TABLES]
+    return "\n".join([*parts, PEERS.format(python="3.11"), METHOD.format(**http)])
 
 
-def _groups(rows: list[dict[str, t.Any]], key: str) -> dict[str, list[dict[str, t.Any]]]:
-    groups: dict[str, list[dict[str, t.Any]]] = {}
-    for row in rows:
-        groups.setdefault(row[key], []).append(row)
-    return groups
+def tables(family: str, results: dict[str, t.Any]) -> str:
+    """Return the tables of one family's *results*."""
+    return TABLES[family](results)
+
+
+def _bars_table(found: list[Bar]) -> str:
+    lines = []
+    for bar in found:
+        wanted = f"at least {bar.limit:.2f}" if bar.at_least else f"at most {bar.limit:.2f}"
+        lines.append([bar.subject, bar.measure, f"{bar.figure:.2f}", wanted, "yes" if bar.met else "**no**"])
+    met = sum(bar.met for bar in found)
+    return "\n".join(
+        [
+            "## Bars\n",
+            f"What carboy is to reach, as ratios of CPU time per request in one run; {met} of {len(found)} are met.\n",
+            _table(["case", "ratio", "figure", "bar", "met"], lines),
+        ]
+    )
+
+
+def _overview(http: dict[str, t.Any]) -> str:
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for row in http["results"]:
+        found.setdefault((row["target"], row["server"]), {})[row["case"]] = row["cpu_us"]
+    lines = []
+    for (target, server), cells in found.items():
+        figures = [f"{cells[case]:,.0f}" if case in cells else "-" for case in CASES]
+        lines.append([target, server, *figures])
+    header = ["application", "server", *(case.title for case in CASES.values())]
+    return "\n".join(["## Overview\n", "Server CPU time in µs per request:\n", _table(header, lines)])
+
+
+def _http_tables(results: dict[str, t.Any]) -> str:
+    parts = ["## HTTP requests\n"]
+    for case in CASES.values():
+        rows = [row for row in results["results"] if row["case"] == case.name]
+        if rows:
+            parts += [f"### {case.title[:1].upper()}{case.title[1:]}\n", _http_table(rows)]
+    return "\n".join(parts)
+
+
+def _http_table(rows: list[dict[str, t.Any]]) -> str:
+    lines = []
+    for row in sorted(rows, key=lambda row: row["cpu_us"]):
+        spread = f"{min(row['rounds']):.1f} to {max(row['rounds']):.1f}"
+        cells = [row["target"], row["server"], f"{row['cpu_us']:.1f} µs", spread, _against_bare(row)]
+        lines.append([*cells, f"{row['requests_per_s']:,.0f}", *_percentiles(row)])
+    return _table(["application", "server", "CPU", "range", "against bare", "requests/s", "p50", "p99"], lines)
 
 
 def _against_bare(row: dict[str, t.Any]) -> str:
-    if "ratio" not in row or row["target"].startswith("bare"):
+    if "ratio" not in row or row["target"] == BARE:
         return "1" if "ratio" in row else "-"
     return "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"])
 
 
-def _milliseconds(row: dict[str, t.Any], name: str) -> str:
-    return f"{row[name] / 1000:.2f} ms"
+def _percentiles(row: dict[str, t.Any]) -> list[str]:
+    return [f"{row[name] / 1000:.2f} ms" for name in ("p50_us", "p99_us")]
 
 
-def _answering_tables() -> str:
-    parts = []
-    for server, rows in _groups(_results("servers")["results"], "server").items():
-        parts.append(f"## {server}\n")
-        parts += [_answering_table(name, group) for name, group in _groups(rows, "measurement").items()]
-    return "\n".join(parts)
-
-
-def _answering_table(request: str, rows: list[dict[str, t.Any]]) -> str:
-    flask = next((row for row in rows if row["target"] == "Flask"), None)
-    header = [request, "CPU per request", "against bare", "requests/s", "p50", "p99"]
-    if flask is not None:
-        header.insert(3, "against Flask")
-    lines = []
-    for row in rows:
-        cells = [row["target"], f"{row['cpu_us']:.1f} µs", _against_bare(row), f"{row['requests_per_s']:,.0f}"]
-        cells += [_milliseconds(row, "p50_us"), _milliseconds(row, "p99_us")]
-        if flask is not None:
-            cells.insert(3, f"{row['cpu_us'] / flask['cpu_us']:.2f}")
-        lines.append(cells)
-    return _table(header, lines)
-
-
-def _echo_tables() -> str:
-    results = _results("echo")
-    parts = [
-        "## WebSocket echo\n",
-        f"{results['connections']} connections, each with one text message of {results['size']} bytes on its way.\n",
-    ]
+def _echo_tables(results: dict[str, t.Any]) -> str:
     lines = []
     for row in sorted(results["results"], key=lambda row: -row["messages_per_cpu_s"]):
         cells = [row["target"], row["server"], f"{row['messages_per_cpu_s']:,.0f}", _against_bare(row)]
-        lines.append([*cells, f"{row['messages_per_s']:,.0f}", _milliseconds(row, "p99_us")])
-    header = ["application", "server", "messages per CPU second", "against bare", "messages/s", "p99"]
-    return "\n".join([*parts, _table(header, lines)])
+        lines.append([*cells, f"{row['messages_per_s']:,.0f}", *_percentiles(row)])
+    header = ["application", "server", "messages per CPU second", "against bare", "messages/s", "p50", "p99"]
+    sent = f"{results['connections']} connections, each with one text message of {results['size']} bytes on its way.\n"
+    return "\n".join(["## WebSocket echo\n", sent, _table(header, lines)])
 
 
-def _waiting_tables() -> str:
-    results = _results("waiting")
+def _waiting_tables(results: dict[str, t.Any]) -> str:
     lines = []
     for row in results["results"]:
-        cells = [row["target"], row["server"], f"{row['cpu_us']:.1f} µs", _against_bare(row)]
-        lines.append([*cells, f"{row['requests_per_s']:,.0f}", _milliseconds(row, "p99_us")])
-    header = ["application", "server", "CPU per request", "against bare", "requests/s", "p99"]
-    beside = []
-    for row in results["sync"]:
         cells = [row["server"], f"{row['sleeps_per_s']:,.0f}", f"{row['requests_per_s']:,.0f}"]
-        beside.append([*cells, _milliseconds(row, "p50_us"), _milliseconds(row, "p99_us")])
+        lines.append([*cells, *_percentiles(row)])
     return "\n".join(
         [
-            "## Requests that wait\n",
-            f"An async view that awaits 10 ms, {results['connections']} requests at once:\n",
-            _table(header, lines),
+            "## Sync views that wait\n",
             f"A sync view that sleeps 10 ms, {results['connections']} requests at once on {results['threads']} threads"
             f" (`CARBOY_THREADS`), and meanwhile an async endpoint with {results['beside']} requests at once:\n",
-            _table(["server", "sleeps/s", "async requests/s", "async p50", "async p99"], beside),
+            _table(["server", "sleeps/s", "async requests/s", "async p50", "async p99"], lines),
         ]
     )
 
 
-def _direct_tables(direct: dict[str, t.Any]) -> str:
-    calls, imports = direct["calls_us"], direct["imports"]
-    names = list(next(iter(calls.values())))
-    by_call = [[name, *(f"{times[name]:.2f} µs" for times in calls.values())] for name in names]
-    by_import = [
-        [f"`import {name}`", f"{cost['milliseconds']:.0f} ms", f"{cost['memory_mib']:.1f} MiB"]
-        for name, cost in imports.items()
-        if name != "nothing"
+def _direct_tables(results: dict[str, t.Any]) -> str:
+    times: dict[tuple[str, str], dict[str, float]] = {}
+    for row in results["calls"]:
+        times.setdefault((row["target"], row["protocol"]), {})[row["case"]] = row["microseconds"]
+    by_call = [
+        [target, protocol, *(f"{calls[case]:.1f}" if case in calls else "-" for case in direct.DIRECT)]
+        for (target, protocol), calls in times.items()
     ]
+    by_import = [
+        [name, f"{cost['milliseconds']:.0f} ms", f"{cost['memory_mib']:.1f} MiB"]
+        for name, cost in results["imports"].items()
+    ]
+    header = ["application", "protocol", *(case.title for case in direct.DIRECT.values())]
     return "\n".join(
         [
             "## Without a server\n",
-            "One WSGI call with a copy of the same environ, the least of many repeats:\n",
-            _table(["application", *calls], by_call),
-            "What an import takes in a new process, and the process's memory after it"
-            f" ({imports['nothing']['memory_mib']:.1f} MiB for Python alone); medians:\n",
+            f"One call as the protocol has it, in µs, the least of {results['repeats']} repeats that take turns:\n",
+            _table(header, by_call),
+            "What an import takes in a new process, and the process's memory after it; medians:\n",
             _table(["statement", "time", "memory"], by_import),
         ]
     )
+
+
+def _memory_tables(results: dict[str, t.Any]) -> str:
+    lines = [
+        [row["target"], row["server"], f"{row['started_mib']:.1f} MiB", f"{row['loaded_mib']:.1f} MiB"]
+        for row in sorted(results["results"], key=lambda row: row["started_mib"])
+    ]
+    return "\n".join(
+        [
+            "## Memory\n",
+            "Of all the server's processes, with the applications of the tables above (200 routes); medians:\n",
+            _table(["application", "server", "after the first answers", "after a second of load"], lines),
+        ]
+    )
+
+
+TABLES: dict[str, t.Callable[[dict[str, t.Any]], str]] = {
+    "http": _http_tables,
+    "echo": _echo_tables,
+    "waiting": _waiting_tables,
+    "direct": _direct_tables,
+    "memory": _memory_tables,
+}
+"""How each family is shown; its results are in the file of that name."""
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
@@ -144,21 +230,16 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
+def stored() -> dict[str, dict[str, t.Any]]:
+    """Return the stored results of all families."""
+    return {name: json.loads((environment.RESULTS / f"{name}.json").read_text()) for name in TABLES}
+
+
 def write_page() -> None:
-    """Write the documentation's page."""
-    servers = _results("servers")
-    machine, versions = servers["machine"], servers["versions"]
-    peers = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "python")
-    where = (
-        f"Measured on {servers['date']}: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB,"
-        f" {machine['system']}, Python {versions['python']}; {peers}.\n"
-    )
-    PAGE.write_text("\n".join([INTRODUCTION, where, tables(), METHOD.format(**servers)]))
-
-
-def _results(name: str) -> dict[str, t.Any]:
-    results: dict[str, t.Any] = json.loads((environment.RESULTS / f"{name}.json").read_text())
-    return results
+    """Write the documentation's page and its picture."""
+    results = stored()
+    PAGE.write_text(page(results))
+    PICTURE.write_text(plot.picture(results["http"]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,13 @@
 """Measure carboy beside the bare protocols and its peers, and write ``docs/benchmarks.md``.
 
-One module per family of measurements: ``answering`` (short requests), ``echo`` (WebSockets), ``waiting`` (many at
-once), ``direct`` (no server). How targets are served and take turns: ``serving``.
+One module per family of measurements: ``answering`` (HTTP requests), ``echo`` (WebSockets), ``waiting`` (sync views
+that wait), ``direct`` (no server), ``memory``. What is requested: ``cases``; of whom: ``peers``. How targets are served
+and take turns: ``serving``.
+
+A family that is measured whole is stored, and the page written; of a selection the tables are printed only:
+
+    make bench
+    python benchmarks/run.py http --only carboy,bare,flask --cases plain,json --servers wsgi --rounds 3
 
 Run as ``make bench``. Options: ``python benchmarks/run.py --help``.
 """
@@ -12,42 +18,111 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
+import typing as t
 
 import answering
 import direct
 import echo
 import environment
+import memory
+import peers
 import render
 import waiting
 import wrk
+from cases import CASES
+from serving import Target
 
-FAMILIES = {
-    "servers": answering.measure,
-    "echo": echo.measure,
-    "waiting": waiting.measure,
-    "direct": lambda rounds, seconds: direct.measure(),
+FAMILIES = ("http", "echo", "waiting", "direct", "memory")
+TARGETS = {
+    "http": peers.http_targets,
+    "echo": peers.echo_targets,
+    "waiting": peers.waiting_targets,
+    "memory": peers.memory_targets,
 }
-"""What is measured, by the name of its file in ``results/``."""
+DIRECT_REPEATS, MEMORY_ROUNDS = 40, 3
 
 
-def main() -> None:
-    """Measure, write the results, print the tables."""
+def _list(text: str) -> list[str]:
+    return [part.strip().lower() for part in text.split(",")]
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure carboy beside the bare protocols and its peers.")
     parser.add_argument("families", nargs="*", help=f"of {', '.join(FAMILIES)}; all by default")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds in which every target is measured once")
-    parser.add_argument("--seconds", type=int, default=3, help="seconds per measurement")
+    parser.add_argument("--only", type=_list, help="applications whose name contains one of these, by commas")
+    parser.add_argument("--servers", type=_list, help="servers whose name contains one of these, by commas")
+    parser.add_argument("--cases", type=_list, help=f"of {', '.join(CASES)}, async")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds in which every target is measured once")
+    parser.add_argument("--seconds", type=int, default=1, help="seconds per measurement")
     options = parser.parse_args()
     if unknown := set(options.families) - set(FAMILIES):
         parser.error(f"no such family: {', '.join(sorted(unknown))}")
+    if unknown := set(options.cases or ()) - {*CASES, "async"}:
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    return options
+
+
+class Selection:
+    """What the command line leaves of all there is."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.only: list[str] | None = options.only
+        self.servers: list[str] | None = options.servers
+        self.cases: list[str] | None = options.cases
+        self.whole = (self.only, self.servers, self.cases) == (None, None, None)
+
+    def _named(self, name: str, server: str) -> bool:
+        by_name = self.only is None or any(part in name.lower() for part in self.only)
+        return by_name and (self.servers is None or any(part in server.lower() for part in self.servers))
+
+    def targets(self, found: list[Target]) -> list[Target]:
+        """Return those of *found* that are to be measured, with the cases that are."""
+        chosen = [target for target in found if self._named(target.name, target.server)]
+        for target in chosen:
+            if self.cases is not None and set(target.cases) & CASES.keys():
+                target.cases = tuple(case for case in target.cases if case in self.cases)
+        return [target for target in chosen if target.cases]
+
+    def contestants(self, found: list[direct.Contestant]) -> list[direct.Contestant]:
+        """Return those of *found* that are to be called."""
+        return [one for one in found if self._named(one.name, one.protocol)]
+
+    def direct_cases(self) -> list[str]:
+        """Return the cases that are called without a server."""
+        return [name for name in direct.DIRECT if self.cases is None or name in self.cases]
+
+
+def measure(family: str, chosen: Selection, rounds: int, seconds: int) -> dict[str, t.Any]:
+    """Return the results of *family*."""
+    if family == "direct":
+        contestants = chosen.contestants(direct.contestants())
+        environment.prepare({"carboy", "flask", *(one.environment for one in contestants)})
+        return direct.measure(contestants, chosen.direct_cases(), DIRECT_REPEATS)
+    targets = chosen.targets(TARGETS[family]())
+    environment.prepare(target.environment for target in targets)
+    if family == "memory":
+        return memory.measure(targets, MEMORY_ROUNDS)
+    measures = {"http": answering.measure, "echo": echo.measure, "waiting": waiting.measure}
+    return measures[family](targets, rounds, seconds)
+
+
+def main() -> None:
+    """Measure, store, print the tables, write the page."""
+    options = _options()
     wrk.require()
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit("Server and client need a core each, and this machine has one.")
-    environment.prepare()
-    for name in options.families or FAMILIES:
-        print(name, file=sys.stderr)
-        environment.write_results(name, FAMILIES[name](options.rounds, options.seconds))
-    print(render.tables())
-    render.write_page()
+    chosen = Selection(options)
+    for family in options.families or FAMILIES:
+        begin = time.monotonic()
+        results = measure(family, chosen, options.rounds, options.seconds)
+        print(f"{family}: {(time.monotonic() - begin) / 60:.1f} minutes", file=sys.stderr)
+        if chosen.whole:
+            environment.write_results(family, results)
+        print(render.tables(family, results))
+    if chosen.whole:
+        render.write_page()
 
 
 if __name__ == "__main__":

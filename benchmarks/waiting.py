@@ -1,4 +1,4 @@
-"""Family: requests that wait: many at once in async views, and sync views that hold threads beside an async one."""
+"""Family: sync views that wait and hold threads, and meanwhile an async view of the same application."""
 
 from __future__ import annotations
 
@@ -15,23 +15,7 @@ BESIDE = 4
 THREADS = 64
 
 
-def targets() -> list[Target]:
-    """Return what answers ``/wait``; the first of each server is what the others are compared with."""
-    found = []
-    for server, protocol in (("granian RSGI", "rsgi"), ("granian ASGI", "asgi"), ("uvicorn ASGI", "asgi")):
-        found.append(Target(server, "bare callable", f"bare_live:{protocol}"))
-        found.append(Target(server, "carboy, async view", "carboy_live:app"))
-        if server == "granian RSGI":
-            found.append(Target(server, "carboy, async view, `carboy serve`", "carboy_live:app", "carboy serve RSGI"))
-    return found
-
-
-def check(target: Target, path: str, expected: bytes) -> None:
-    """Compare the answer of *target* with *expected*.
-
-    Raises:
-        RuntimeError: It differs in status or body.
-    """
+def _check(target: Target, path: str, expected: bytes) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=5)
     connection.request("GET", path)
     response = connection.getresponse()
@@ -54,22 +38,13 @@ def _beside(target: Target, seconds: int) -> Run:
     }
 
 
-def measure(rounds: int, seconds: int) -> dict[str, t.Any]:
+def measure(targets: list[Target], rounds: int, seconds: int) -> dict[str, t.Any]:
     """Return the family's results."""
-    measured = targets()
-    with serving(measured):
-        for target in measured:
-            check(target, "/wait", b"waited")
-            wrk.load(target, "/wait", 1, CONNECTIONS)
-        take_turns(measured, {"wait": lambda target: wrk.load(target, "/wait", seconds, CONNECTIONS)}, rounds)
-    beside = [
-        Target(server, "carboy", "carboy_live:app") for server in ("uvicorn ASGI", "granian ASGI", "granian RSGI")
-    ]
-    with serving(beside, {"CARBOY_THREADS": str(THREADS)}):
-        for target in beside:
-            check(target, "/sleep", b"slept")
-            check(target, "/now", b"now")
+    with serving(targets, {"CARBOY_THREADS": str(THREADS)}):
+        for target in targets:
+            _check(target, "/sleep", b"slept")
+            _check(target, "/now", b"now")
             _beside(target, 1)
-        take_turns(beside, {"beside": lambda target: _beside(target, seconds)}, rounds)
+        take_turns(targets, {"beside": lambda target: _beside(target, seconds)}, rounds)
     settings = {"rounds": rounds, "seconds": seconds, "connections": CONNECTIONS, "threads": THREADS, "beside": BESIDE}
-    return {**settings, "results": summarize(measured, "cpu_us"), "sync": summarize(beside, "p99_us")}
+    return {**settings, "results": summarize(targets, "p99_us")}

@@ -6,8 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from serving import CLIENT_CORE, Run, Target, cpu_seconds
+
+SCRIPT = Path(__file__).with_name("request.lua")
 
 
 def require() -> None:
@@ -16,23 +20,20 @@ def require() -> None:
         sys.exit("The client 'wrk' is missing. Debian, Ubuntu: apt-get install wrk")
 
 
-def start(target: Target, path: str, seconds: int, connections: int) -> subprocess.Popen[str]:
-    """Begin to load *target*."""
-    url = f"http://127.0.0.1:{target.port}{path}"
-    settings = [
-        "--threads",
-        "1",
-        "--connections",
-        str(connections),
-        "--duration",
-        f"{seconds}s",
-        "--latency",
-        "--timeout",
-        "20s",
-    ]
-    return subprocess.Popen(
-        ["taskset", "--cpu-list", CLIENT_CORE, "wrk", *settings, url], stdout=subprocess.PIPE, text=True
-    )
+def start(
+    target: Target, path: str, seconds: int, connections: int, arguments: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """Begin to load *target*.
+
+    Args:
+        arguments: For ``request.lua``, where a request is more than its path.
+    """
+    command = ["taskset", "--cpu-list", CLIENT_CORE, "wrk", "--threads", "1", "--connections", str(connections)]
+    command += ["--duration", f"{seconds}s", "--latency", "--timeout", "20s"]
+    if arguments:
+        command += ["--script", str(SCRIPT)]
+    command += [f"http://127.0.0.1:{target.port}{path}", "--", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def finish(client: subprocess.Popen[str], target: Target) -> Run:
@@ -52,10 +53,10 @@ def finish(client: subprocess.Popen[str], target: Target) -> Run:
     }
 
 
-def load(target: Target, path: str, seconds: int, connections: int) -> Run:
+def load(target: Target, path: str, seconds: int, connections: int, arguments: Sequence[str] = ()) -> Run:
     """Load *target* for *seconds*; return what `finish` does, and the server's CPU per request in microseconds."""
     before = cpu_seconds(target.pid)
-    run = finish(start(target, path, seconds, connections), target)
+    run = finish(start(target, path, seconds, connections, arguments), target)
     used = cpu_seconds(target.pid) - before
     return {"cpu_us": used / run.pop("requests") * 1e6, **run}
 

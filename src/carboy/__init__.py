@@ -48,14 +48,14 @@ from .signals import websocket_tearing_down as websocket_tearing_down
 from .sse import ServerSentEvent as ServerSentEvent
 from .sse import sse as sse
 from .streaming import jsonl as jsonl
-from .templating import render_template as render_template
-from .templating import render_template_string as render_template_string
-from .templating import stream_template as stream_template
-from .templating import stream_template_string as stream_template_string
 
 if _t.TYPE_CHECKING:
     from .http.websocket import WebSocket as WebSocket
     from .http.websocket import WebSocketDisconnect as WebSocketDisconnect
+    from .templating import render_template as render_template
+    from .templating import render_template_string as render_template_string
+    from .templating import stream_template as stream_template
+    from .templating import stream_template_string as stream_template_string
 
 # Every name that can be imported from ``flask`` can be imported from here.
 Flask = Carboy
@@ -63,8 +63,15 @@ Flask = Carboy
 __version__ = "0.1.0"
 
 
-_LAZY = {"WebSocket": "http.websocket", "WebSocketDisconnect": "http.websocket"}
-"""Names whose modules import asyncio, which an application without async code does not need."""
+_LAZY = {
+    "WebSocket": "http.websocket",
+    "WebSocketDisconnect": "http.websocket",
+    "render_template": "templating",
+    "render_template_string": "templating",
+    "stream_template": "templating",
+    "stream_template_string": "templating",
+}
+"""Names whose modules import asyncio or Jinja, which an application without async code or templates does not need."""
 
 
 def __getattr__(name: str) -> _t.Any:
@@ -86,3 +93,7 @@ def install_as_flask() -> None:
     from .flask.alias import install
 
     install()
+
+
+# With the names that are imported when they are asked for.
+__all__ = [name for name in (*globals(), *_LAZY) if not name.startswith("_")]

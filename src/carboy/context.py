@@ -582,6 +582,20 @@ def enter(app: Carboy, request: Request) -> RequestContext:
 _new_context = RequestContext.__new__
 
 
+def _default_template_ctx_processor() -> dict[str, t.Any]:
+    """Return ``g`` and ``request`` themselves, which templates reach faster than through the proxies.
+
+    The session stays a proxy, among the environment's globals: the context must
+    notice when a template uses it.
+    """
+    values: dict[str, t.Any] = {}
+    if (app_ctx := _cv_app.get(None)) is not None:
+        values["g"] = app_ctx.g
+    if (request_ctx := _cv_request.get(None)) is not None:
+        values["request"] = request_ctx.request
+    return values
+
+
 def after_this_request(f: F) -> F:
     """Call *f* with the response of the current request; it returns one too.
 

@@ -1,7 +1,8 @@
-"""Attributes computed at first access."""
+"""Attributes computed, or imported, when somebody asks for them."""
 
 from __future__ import annotations
 
+import importlib
 import typing as t
 
 T = t.TypeVar("T")
@@ -36,3 +37,19 @@ class lazy(t.Generic[T]):
     if t.TYPE_CHECKING:
         # Assignment stores in the instance; declared for the type checker only.
         def __set__(self, instance: object, value: T) -> None: ...
+
+
+class imported:
+    """A class attribute that is imported when it is asked for.
+
+    Args:
+        module: The module's full name.
+        name: What to take from it.
+    """
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module = module
+        self._name = name
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> t.Any:
+        return getattr(importlib.import_module(self._module), self._name)

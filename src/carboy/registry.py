@@ -15,18 +15,19 @@ import os
 import typing as t
 from collections import defaultdict
 
-from jinja2 import BaseLoader, FileSystemLoader
 from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.utils import cached_property
 
 from . import typing as ct
+from .context import _default_template_ctx_processor
 from .files import send_from_directory
 from .lazy import lazy
 from .paths import get_root_path
-from .templating import _default_template_ctx_processor
 
 if t.TYPE_CHECKING:
     from datetime import timedelta
+
+    from jinja2 import BaseLoader
 
     from .cli import AppGroup
     from .http import Response
@@ -293,6 +294,8 @@ class Registry:
         """The loader for ``template_folder``; None without one."""
         if self.template_folder is None:
             return None
+        from jinja2 import FileSystemLoader
+
         return FileSystemLoader(os.path.join(self.root_path, self.template_folder))
 
     # -- Routes ----------------------------------------------------------------

@@ -15,7 +15,7 @@ from jinja2 import Environment as BaseEnvironment
 from jinja2.runtime import Context, new_context
 from jinja2.utils import missing
 
-from .context import _cv_app, _cv_request, current_app_context, has_request_context, stream_with_context
+from .context import _cv_request, current_app_context, has_request_context, stream_with_context
 from .debug import explain_template_loading_attempts
 from .signals import before_render_template, template_rendered
 
@@ -27,22 +27,6 @@ if TYPE_CHECKING:
 
 # What a loader gives: the source, its file name if it has one, and a function that tells whether it is still current.
 TemplateSource = tuple[str, str | None, Callable[[], bool] | None]
-
-
-def _default_template_ctx_processor() -> dict[str, Any]:
-    """Return ``g`` and ``request`` themselves, which templates reach faster than through the proxies.
-
-    The session stays a proxy, among the environment's globals: the context must notice when a template uses it.
-    """
-    values: dict[str, Any] = {}
-
-    if (app_ctx := _cv_app.get(None)) is not None:
-        values["g"] = app_ctx.g
-
-    if (request_ctx := _cv_request.get(None)) is not None:
-        values["request"] = request_ctx.request
-
-    return values
 
 
 class _Template(Template):

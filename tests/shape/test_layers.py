@@ -73,8 +73,8 @@ def test_no_module_is_a_drawer():
     assert not [path for path in modules() if path.stem in drawers and path.parts[0] != "flask"]
 
 
-def test_import_loads_no_event_loop_server_or_command_line():
-    """They are for those who use them; asyncio alone would double the start-up of a WSGI worker."""
+def test_import_loads_no_event_loop_templates_server_or_command_line():
+    """They are for those who use them; asyncio and Jinja would add half to the start-up of a WSGI worker."""
     code = "import sys, carboy; print(*sys.modules)"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -82,7 +82,9 @@ def test_import_loads_no_event_loop_server_or_command_line():
     assert "carboy.app" in loaded
     assert not loaded & {
         "asyncio",
+        "decimal",
         "granian",
+        "jinja2",
         "uvicorn",
         "carboy.cli",
         "carboy.server",
@@ -91,7 +93,7 @@ def test_import_loads_no_event_loop_server_or_command_line():
     }
 
 
-def test_whole_wsgi_request_loads_no_event_loop():
+def test_whole_wsgi_request_loads_no_event_loop_and_no_templates():
     code = (
         "import sys, io, carboy\n"
         "app = carboy.Carboy('x')\n"
@@ -99,7 +101,15 @@ def test_whole_wsgi_request_loads_no_event_loop():
         "environ = {'REQUEST_METHOD': 'GET', 'PATH_INFO': '/', 'SERVER_NAME': 'a', 'SERVER_PORT': '80',"
         " 'wsgi.url_scheme': 'http', 'wsgi.input': io.BytesIO()}\n"
         "assert list(app(environ, lambda status, headers: None)) == [b'x']\n"
-        "print('asyncio' in sys.modules)"
+        "print('asyncio' in sys.modules, 'jinja2' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    assert done.stdout == "False False\n"
+
+
+def test_names_imported_when_they_are_asked_for_are_names_like_the_others():
+    names = {}
+    exec("from carboy import *", names)
+    for name in "render_template", "stream_template_string", "WebSocket", "Flask", "install_as_flask":
+        assert names[name] is getattr(carboy, name)
+    assert "_LAZY" not in names

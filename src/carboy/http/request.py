@@ -423,14 +423,7 @@ class Request(WerkzeugRequest):
 
     def first_cookie(self, name: str) -> str | None:
         """Return what ``cookies.get(name)`` does, without reading the other cookies."""
-        reader = self._reader
-        header = (
-            self.environ.get("HTTP_COOKIE")
-            if reader is None or self.environ_is_made
-            else reader.get_header(self._source, "cookie")
-        )
-        if header is None:
-            header = ""
+        header = self._header("cookie", "HTTP_COOKIE") or ""
         if '"' in header or not header.isascii() or not self._parses_cookies_plainly:
             return self.cookies.get(name)
         found = _cookie_named(name).search(header)

@@ -7,7 +7,6 @@ attributes, read at each call, so that they can be changed at any time.
 from __future__ import annotations
 
 import dataclasses
-import decimal
 import functools
 import importlib
 import json
@@ -87,6 +86,8 @@ def _default(o: Any) -> Any:
     """Return a JSON type for a date, decimal, UUID, dataclass or HTML-aware object."""
     if isinstance(o, date):
         return http_date(o)
+
+    import decimal
 
     if isinstance(o, decimal.Decimal | uuid.UUID):
         return str(o)

@@ -32,7 +32,7 @@ VERSIONS = "Python {}.{}".format(*sys.version_info) + "".join(
 )
 RECORDING = "CARBOY_RECORD_CALLS" in os.environ
 
-BUDGET = 30
+BUDGET = 20
 """Most calls for JSON with a path parameter and no hooks; Flask 3.1 makes 159, Starlette 31."""
 
 FORM = b"name=cask&litres=40"

@@ -72,11 +72,11 @@ class BodyStream(LimitedStream):
         return data
 
     def readall(self) -> bytes:
-        pieces = []
         # SECURITY: by pieces, because some streams take the memory for what they are asked for before it is there.
-        while piece := self.read(MAX_PIECE):
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces = [self.read(MAX_PIECE)]
+        while pieces[-1] and (self._limit_is_max or self._pos < self.limit):
+            pieces.append(self.read(MAX_PIECE))
+        return b"".join(pieces)
 
     def readinto(self, buffer: t.Any) -> int:
         data = self.read(len(buffer))
@@ -88,19 +88,26 @@ MAX_PIECE = 1024 * 1024
 """Most bytes that are read of a body at once."""
 
 
-def limited_stream(environ: WSGIEnvironment, limit: int | None) -> t.IO[bytes]:
+def limited_stream(environ: WSGIEnvironment, limit: int | None) -> t.Any:
     """Return the body of *environ*, which gives at most *limit* bytes.
 
     Raises:
         RequestEntityTooLarge: The announced length is over the limit.
     """
     stream = environ["wsgi.input"]
-    length = get_content_length(environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING"))
+    length = _announced_length(environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING"))
     if limit is not None and length is not None and length > limit:
         raise RequestEntityTooLarge()
     if "wsgi.input_terminated" in environ:
-        return stream if limit is None else t.cast(t.IO[bytes], BodyStream(stream, limit, is_max=True))
-    return io.BytesIO() if length is None else t.cast(t.IO[bytes], BodyStream(stream, length))
+        return stream if limit is None else BodyStream(stream, limit, is_max=True)
+    return io.BytesIO() if length is None else BodyStream(stream, length)
+
+
+def _announced_length(length: str | None, encoding: str | None) -> int | None:
+    # PERF: what nearly every body announces (0.2 µs for 0.7 µs).
+    if encoding is None and length is not None and len(length) < 19 and length.isascii() and length.isdecimal():
+        return int(length)
+    return get_content_length(length, encoding)
 
 
 @functools.cache
@@ -241,10 +248,10 @@ class Request(WerkzeugRequest):
         super().__init_subclass__(**kwargs)
         cls.closes_plainly = cls.close is Request.close
         cls._is_made_plainly = cls.__init__ is Request.__init__
+        cls._form_is_plain = cls.make_form_data_parser is Request.make_form_data_parser
         cls._parses_cookies_plainly = (
             cls.cookies is Request.cookies and cls.dict_storage_class is Request.dict_storage_class
         )
-        cls._form_is_plain = cls.make_form_data_parser is Request.make_form_data_parser
 
     def __init__(self, environ: WSGIEnvironment, populate_request: bool = True, shallow: bool = False) -> None:
         # PERF: does not call up; everything but these three is lazy below (plain_text: 2.2 µs -> 0.4 µs).
@@ -372,10 +379,14 @@ class Request(WerkzeugRequest):
 
         @lazy
         def content_length(self):
-            return get_content_length(
+            return _announced_length(
                 self._header("content-length", "CONTENT_LENGTH"),
                 self._header("transfer-encoding", "HTTP_TRANSFER_ENCODING"),
             )
+
+        @lazy
+        def mimetype(self):
+            return self._parsed_content_type[0].lower()
 
         # What Werkzeug's properties of the content type read.
         @lazy

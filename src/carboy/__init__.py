@@ -75,11 +75,13 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> _t.Any:
+    import importlib
+
+    if name == "templating":
+        return importlib.import_module(f"{__name__}.{name}")
     module = _LAZY.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
     value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     return value
 

@@ -1,7 +1,9 @@
 """Forms and query strings are read as Werkzeug and the standard library read them, however their bytes arrive."""
 
+import gc
 import io
 import sys
+import weakref
 from urllib.parse import parse_qsl
 
 import pytest
@@ -109,7 +111,7 @@ def described(files):
 
 @given(BODIES)
 def test_a_multipart_form_is_that_of_werkzeug(body):
-    parser = FormDataParser(stream_factory=lambda **kwargs: UploadedFile())
+    parser = FormDataParser(stream_factory=lambda **kwargs: UploadedFile(None))
     _, fields, files = parser.parse(io.BytesIO(body), "multipart/form-data", len(body), {"boundary": "limit"})
     theirs = MultiPartParser(stream_factory=lambda **kwargs: io.BytesIO())
     try:
@@ -159,6 +161,21 @@ def test_a_flood_of_what_looks_like_boundaries_costs_no_more_than_its_size(flood
     large, kept = calls_for(flood, 4 * count, step)
     assert large < 4.5 * small + 200
     assert kept < 1100
+
+
+def test_a_decoder_is_freed_without_the_garbage_collector():
+    """With what it holds, which may be a whole upload."""
+    decoder = Decoder("limit", None)
+    decoder.receive(b'--limit\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--limit--')
+    while decoder.next_event() is not None:
+        pass
+    freed = weakref.ref(decoder)
+    gc.disable()
+    try:
+        del decoder
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("step", [1, 65536])

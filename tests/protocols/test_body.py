@@ -42,6 +42,28 @@ def test_a_large_file_is_on_disk(app, client, size, on_disk):
         assert response.json == {"disk": on_disk, "size": size, "start": 0, "read": size}
 
 
+def test_many_large_files_are_on_disk(app, client):
+    """So that a form cannot fill the memory by their number."""
+
+    @app.post("/")
+    def upload():
+        return [file.stream._rolled for file in request.files.getlist("file")]
+
+    sizes = 500 * 1024, 500 * 1024 + 1, 1024 * 1024, 1024 * 1024
+    with client.post("/", data={"file": [(io.BytesIO(b"x" * size), "a.bin") for size in sizes]}) as response:
+        assert response.json == [False, True, True, True]
+
+
+class FormlessRequest(carboy.Request):
+    want_form_data_parsed = False
+
+
+def test_a_request_class_says_whether_there_is_a_form(app, client):
+    app.request_class = FormlessRequest
+    app.add_url_rule("/", "index", lambda: [request.form, request.get_data(as_text=True)], methods=["POST"])
+    assert client.post("/", data={"a": "1"}).json == [{}, "a=1"]
+
+
 class Kept(io.BytesIO):
     """Where an application wants its uploads to be."""
 

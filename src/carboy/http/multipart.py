@@ -73,8 +73,11 @@ class Decoder:
         # ... and how much of it is the line break between headers and content.
         self._line_break = 0
         self._skipped = 0
+        # How much of a part's headers has no end.
+        self._searched = 0
         self._has_ended = False
-        self._next: t.Callable[[], Head | Data | None] = self._skip_preamble
+        # A function, not a method bound to this: the last chunk would stay until the garbage collector comes.
+        self._next: t.Callable[[Decoder], Head | Data | None] = Decoder._skip_preamble
         self.is_over = False
         """Whether the last boundary was seen. What follows it belongs to nothing."""
 
@@ -95,7 +98,7 @@ class Decoder:
         """
         if self.is_over:
             return None
-        event = self._next()
+        event = self._next(self)
         if event is None and self._has_ended and not self.is_over:
             raise ValueError("The body ends before its last boundary.")
         return event
@@ -123,22 +126,19 @@ class Decoder:
         self._at = start
         if self.is_over:
             return None
-        self._next = self._read_head
+        self._next = Decoder._read_head
         return self._read_head()
 
     def _read_head(self) -> Head | None:
         buffer, start = self._buffer, self._at
-        most = start + MAX_HEADERS_SIZE + len(b"\r\n\r\n")
-        end = buffer.find(b"\r\n\r\n", start, most)
-        line_break = 2
-        for blank in b"\n\n", b"\r\r":
-            earlier = buffer.find(blank, start, most if end == -1 else end + 1)
-            if earlier != -1:
-                end, line_break = earlier, 1
-        if end == -1:
+        blank = _BLANK_LINE.search(buffer, start + self._searched, start + MAX_HEADERS_SIZE + len(b"\r\n\r\n"))
+        if blank is None:
             if len(buffer) - start > MAX_HEADERS_SIZE:
                 raise too_large("the headers of a part")
+            self._searched = max(0, len(buffer) - start - len(b"\r\n\r"))
             return None
+        end = blank.start()
+        line_break = len(blank[0]) // 2
         # The content is preceded by a line break, which may also be that of a boundary.
         content = end + line_break
         if line_break == 1 and buffer[content] == _CR:
@@ -152,8 +152,9 @@ class Decoder:
             if self._parts_left < 0:
                 raise RequestEntityTooLarge("The multipart body is refused: it has too many parts.")
         self._at = content
+        self._searched = 0
         self._line_break = line_break
-        self._next = self._read_content
+        self._next = Decoder._read_content
         return head
 
     def _read_content(self) -> Data | None:
@@ -168,7 +169,7 @@ class Decoder:
                         return self._take(line)
                     content = buffer[at + self._line_break : line]
                     self._at = after
-                    self._next = self._read_head
+                    self._next = Decoder._read_head
                     return Data(content, False)
             # SECURITY: a boundary of hyphens in content of hyphens would be found at each of them.
             line_end = _LINE_BREAK.search(buffer, start + 1)
@@ -214,6 +215,7 @@ class Decoder:
 
 _CR, _LF = _LINE_BREAKS = b"\r\n"
 _LINE_BREAK = re.compile(rb"[\r\n]")
+_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _PADDING = re.compile(rb"[ \t\f\v]+")
 _PLAIN_DISPOSITION = re.compile(r'form-data; name="([^"\\%]*)"(?:; filename="([^"\\%]*)")?')
 

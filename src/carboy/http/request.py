@@ -248,7 +248,10 @@ class Request(WerkzeugRequest):
         super().__init_subclass__(**kwargs)
         cls.closes_plainly = cls.close is Request.close
         cls._is_made_plainly = cls.__init__ is Request.__init__
-        cls._form_is_plain = cls.make_form_data_parser is Request.make_form_data_parser
+        cls._form_is_plain = (
+            cls.make_form_data_parser is Request.make_form_data_parser
+            and cls.want_form_data_parsed is Request.want_form_data_parsed
+        )
         cls._parses_cookies_plainly = (
             cls.cookies is Request.cookies and cls.dict_storage_class is Request.dict_storage_class
         )
@@ -419,7 +422,7 @@ class Request(WerkzeugRequest):
         content_length: int | None = None,
     ) -> t.IO[bytes]:
         """Return the file that an upload is written to; to be overridden."""
-        return UploadedFile()
+        return UploadedFile(total_content_length)
 
     def first_cookie(self, name: str) -> str | None:
         """Return what ``cookies.get(name)`` does, without reading the other cookies."""

@@ -20,7 +20,7 @@ from .. import engine
 from ..concurrency import NO_THREAD_LEFT, keep, long_lived_threads, run_in_context, run_in_thread, step
 from ..context import RequestContext, enter
 from ..http import departure
-from ..http.form import MAX_FILE_IN_MEMORY
+from ..http.form import MAX_FORM_IN_MEMORY
 from ..http.response import Wire, to_bytes, wire_from_wsgi
 from ..lifecycle import StartupError
 from ..sse import HEARTBEAT, EventStream
@@ -31,7 +31,7 @@ if t.TYPE_CHECKING:
     from ..http.websocket import Connection, WebSocket
     from ..plan import Plan, Profile
 
-MEMORY_LIMIT = 2 * MAX_FILE_IN_MEMORY
+MEMORY_LIMIT = MAX_FORM_IN_MEMORY
 """Bytes of a body that are kept in memory; what is larger goes to a temporary file, as do the files of its form."""
 
 

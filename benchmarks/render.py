@@ -209,7 +209,7 @@ def _memory_tables(results: dict[str, t.Any]) -> str:
     return "\n".join(
         [
             "## Memory\n",
-            "Of all the server's processes, with the applications of the tables above (200 routes); medians:\n",
+            "Of all the server's processes, with the applications of the tables above (200 routes):\n",
             _table(["application", "server", "after the first answers", "after a second of load"], lines),
         ]
     )

@@ -40,7 +40,7 @@ TARGETS = {
     "waiting": peers.waiting_targets,
     "memory": peers.memory_targets,
 }
-DIRECT_REPEATS, MEMORY_ROUNDS = 40, 3
+DIRECT_REPEATS = 40
 
 
 def _list(text: str) -> list[str]:
@@ -102,7 +102,7 @@ def measure(family: str, chosen: Selection, rounds: int, seconds: int) -> dict[s
     targets = chosen.targets(TARGETS[family]())
     environment.prepare(target.environment for target in targets)
     if family == "memory":
-        return memory.measure(targets, MEMORY_ROUNDS)
+        return memory.measure(targets)
     measures = {"http": answering.measure, "echo": echo.measure, "waiting": waiting.measure}
     return measures[family](targets, rounds, seconds)
 

@@ -144,8 +144,10 @@ def process_tree(pid: int) -> list[int]:
     """Return *pid* and its descendants."""
     pids = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            pids += process_tree(int(child))
+        # A thread may end meanwhile.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for child in (task / "children").read_text().split():
+                pids += process_tree(int(child))
     return pids
 
 
@@ -181,7 +183,16 @@ def take_turns(targets: list[Target], measurements: dict[str, t.Callable[[Target
             measured = [target for target in targets if name in target.cases]
             for i in range(len(measured)):
                 target = measured[(i + number) % len(measured)]
-                target.runs.setdefault(name, []).append(measure(target))
+                target.runs.setdefault(name, []).append(_measured(measure, target))
+
+
+def _measured(measure: t.Callable[[Target], Run], target: Target) -> Run:
+    try:
+        return measure(target)
+    except RuntimeError as error:
+        # On a machine that was busy elsewhere for a second not one request may have been answered.
+        print(f"once more: {error}", file=sys.stderr)
+        return measure(target)
 
 
 def summarize(targets: list[Target], figure: str) -> list[dict[str, t.Any]]:

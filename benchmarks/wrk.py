@@ -43,10 +43,11 @@ def finish(client: subprocess.Popen[str], target: Target) -> Run:
         RuntimeError: A request failed.
     """
     output = client.communicate()[0]
-    if client.returncode or "Non-2xx" in output or "Socket errors" in output:
+    requests = int(_found(r"(\d+) requests in", output))
+    if client.returncode or not requests or "Non-2xx" in output or "Socket errors" in output:
         raise RuntimeError(f"{target.label} failed:\n{output}")
     return {
-        "requests": int(_found(r"(\d+) requests in", output)),
+        "requests": requests,
         "requests_per_s": float(_found(r"Requests/sec:\s+([\d.]+)", output)),
         "p50_us": _microseconds(_found(r"^ +50% +(\S+)", output)),
         "p99_us": _microseconds(_found(r"^ +99% +(\S+)", output)),

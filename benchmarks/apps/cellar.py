@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import typing as t
 from pathlib import Path
 
 SHELVES = int(os.environ.get("BENCHMARK_ROUTES", "200"))
@@ -12,5 +13,7 @@ FILES = Path(os.environ.get("BENCHMARK_FILES", "."))
 STATIC = FILES / "static"
 TEMPLATES = Path(__file__).with_name("templates")
 TITLE = "Casks & carboys"
-CASKS = [{"number": number, "name": f"cask {number} <oak>", "litres": number * 7 % 50} for number in range(50)]
+CASKS: list[dict[str, t.Any]] = [
+    {"number": number, "name": f"cask {number} <oak>", "litres": number * 7 % 50} for number in range(50)
+]
 SECRET = "0123456789abcdef0123456789abcdef"

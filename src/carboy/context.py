@@ -520,12 +520,13 @@ class RequestContext(AppContext):
             self._pushed is _FIRST
             and not self._kept
             and _active.get(None) is self
-            and request.closes_plainly
             and not appcontext_popped.receivers
         ):
             # PERF: the two methods below in one, for the ordinary case.
             self._pushed = None
             _active.set(None)
+            if not request.closes_plainly:
+                request.close()
             if request.environ_is_made:
                 request.environ["werkzeug.request"] = None
             return

@@ -179,7 +179,8 @@ class _Chunks:
             self._ended.set()
         if self.client_left:
             raise ClientDisconnected()
-        return t.cast(bytes, message.get("body", b""))
+        body: bytes = message.get("body", b"")
+        return body
 
 
 def _headers(entries: t.Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing as t
 from xml.sax.saxutils import escape
 
+from bars import ASYNC, SYNC
 from cases import CASES
 from serving import BARE
 
@@ -14,7 +15,7 @@ PANEL_WIDTH, LABEL_WIDTH, VALUE_WIDTH = 340, 112, 46
 BAR, STEP, HEAD, GAP = 11, 16, 34, 26
 COLOURS = {"carboy": "#0f766e", "bare": "#d6d3d1", "Flask": "#b45309"}
 OTHERS = "#94a3b8"
-SERVERS = {"granian WSGI": "WSGI", "granian RSGI": "RSGI", "uvicorn": "ASGI"}
+PROTOCOLS = {"granian WSGI": "WSGI", "granian RSGI": "RSGI", "granian ASGI": "ASGI", "uvicorn": "ASGI"}
 
 
 def picture(http: dict[str, t.Any]) -> str:
@@ -45,21 +46,18 @@ def picture(http: dict[str, t.Any]) -> str:
 def _bars(rows: list[dict[str, t.Any]], case: str) -> list[tuple[str, float]]:
     best: dict[str, float] = {}
     for row in rows:
-        name = row["target"]
-        if row["case"] != case or "`" in name or "msgspec" in name:
-            continue
-        if row["server"] in SERVERS and (name == BARE or name.startswith("carboy")):
-            kind = (
-                "bare" if name == BARE else "carboy, sync" if "sync view" in name and "async" not in name else "carboy"
-            )
-            if kind == "carboy, sync" and row["server"] != "granian WSGI":
-                continue
-            name = f"{kind.partition(',')[0]}, {SERVERS[row['server']]}"
-        elif name == BARE or name.startswith("carboy"):
-            continue
-        name = name.partition(", sync endpoint")[0]
-        best[name] = min(row["cpu_us"], best.get(name, row["cpu_us"]))
+        if row["case"] == case and (name := _name(row["target"], row["server"])):
+            best[name] = min(row["cpu_us"], best.get(name, row["cpu_us"]))
     return sorted(best.items(), key=lambda bar: bar[1])
+
+
+def _name(target: str, server: str) -> str:
+    """Return what a bar is called, or nothing if there is none for it."""
+    if target in (BARE, SYNC, ASYNC):
+        protocol = PROTOCOLS.get(server, "")
+        shown = protocol and (target != SYNC or protocol == "WSGI")
+        return f"{target.split(',')[0].split()[0]}, {protocol}" if shown else ""
+    return "" if target.startswith("carboy") else target.partition(",")[0]
 
 
 def _panel(title: str, bars: list[tuple[str, float]], left: int, top: int) -> t.Iterator[str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 import typing as t
@@ -113,6 +114,8 @@ def main() -> None:
     wrk.require()
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit("Server and client need a core each, and this machine has one.")
+    # So that servers are ended too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit("ended by a signal"))
     chosen = Selection(options)
     for family in options.families or FAMILIES:
         begin = time.monotonic()

@@ -516,12 +516,7 @@ class RequestContext(AppContext):
     def leave(self) -> None:
         """Leave this context, for which no teardown function is registered."""
         request = self.request
-        if (
-            self._pushed is _FIRST
-            and not self._kept
-            and _active.get(None) is self
-            and not appcontext_popped.receivers
-        ):
+        if self._pushed is _FIRST and not self._kept and _active.get(None) is self and not appcontext_popped.receivers:
             # PERF: the two methods below in one, for the ordinary case.
             self._pushed = None
             _active.set(None)

@@ -14,6 +14,8 @@ from werkzeug.local import LocalProxy
 from .context import (
     NO_APP_MESSAGE,
     NO_REQUEST_MESSAGE,
+    RequestContext,
+    _active,
     _cv_app,
     _cv_request,
     current_app_context,
@@ -23,7 +25,7 @@ from .context import (
 
 if t.TYPE_CHECKING:
     from .app import Carboy
-    from .context import AppContext, RequestContext, _AppCtxGlobals
+    from .context import AppContext, _AppCtxGlobals
     from .http import Request
     from .http.websocket import WebSocket
     from .sessions import SessionMixin
@@ -40,13 +42,13 @@ class _WebSocketProxy(LocalProxy["WebSocket"]):
 
     @property
     def receive(self) -> t.Callable[[], t.Any]:
-        ctx = _cv_request.get(None)
-        return (current_websocket() if ctx is None else ctx.request).receive  # type: ignore[attr-defined,no-any-return]
+        ctx = _active.get(None)
+        return (ctx.request if type(ctx) is RequestContext else current_websocket()).receive  # type: ignore[attr-defined,no-any-return]
 
     @property
     def send(self) -> t.Callable[[str | bytes], t.Any]:
-        ctx = _cv_request.get(None)
-        return (current_websocket() if ctx is None else ctx.request).send  # type: ignore[attr-defined,no-any-return]
+        ctx = _active.get(None)
+        return (ctx.request if type(ctx) is RequestContext else current_websocket()).send  # type: ignore[attr-defined,no-any-return]
 
 
 app_ctx: AppContext = _proxy(current_app_context, None, NO_APP_MESSAGE)

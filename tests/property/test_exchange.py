@@ -9,7 +9,7 @@ from itertools import pairwise
 from urllib.parse import quote, urlencode
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
@@ -175,6 +175,7 @@ def test_path(client, value):
 
 
 @given(value=st.text(max_size=40))
+@example(value="a tab\tis allowed")
 def test_header_of_the_answer_is_sent_as_it_is_or_refused(client, value):
     STORED["value"] = value
     answer = client.get("/header")

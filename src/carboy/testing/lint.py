@@ -95,25 +95,27 @@ def lint_wsgi(app: WSGIApplication) -> WSGIApplication:
     """
     from wsgiref.validate import validator
 
-    def less_strict(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        def start(status: str, headers: list[tuple[str, str]], *exc_info: t.Any) -> Callable[[bytes], object]:
-            if status[:3] in ("204", "304"):
-                # wsgiref objects to a Content-Type here; Flask sends one, and RFC 9110 allows it.
-                headers = [header for header in headers if header[0].lower() != "content-type"]
-            return start_response(status, headers, *exc_info)
-
-        environ["wsgi.input"] = _WSGIInput(environ["wsgi.input"])
-        return app(environ, start)
-
-    validated = validator(less_strict)
-
     def checked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         content: _Content | None = None
+        sent: list[tuple[str, str]] = []
 
-        def start(status: str, headers: list[tuple[str, str]], *exc_info: t.Any) -> Callable[[bytes], object]:
+        def less_strict(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            def start(status: str, headers: list[tuple[str, str]], *exc_info: t.Any) -> Callable[[bytes], object]:
+                nonlocal sent
+                sent = headers
+                # wsgiref objects to a tab in a value, and to a Content-Type with 204 and 304; RFC 9110 allows both.
+                headers = type(headers)((name, value.replace("\t", " ")) for name, value in headers)
+                if status[:3] in ("204", "304"):
+                    headers = [header for header in headers if header[0].lower() != "content-type"]
+                return start_response(status, headers, *exc_info)
+
+            environ["wsgi.input"] = _WSGIInput(environ["wsgi.input"])
+            return app(environ, start)
+
+        def start(status: str, _: list[tuple[str, str]], *exc_info: t.Any) -> Callable[[bytes], object]:
             nonlocal content
-            started = content = _Content(_Watch(), environ["REQUEST_METHOD"], int(status[:3]), headers)
-            write = start_response(status, headers, *exc_info)
+            started = content = _Content(_Watch(), environ["REQUEST_METHOD"], int(status[:3]), sent)
+            write = start_response(status, sent, *exc_info)
 
             def counted_write(data: bytes) -> None:
                 started.add(len(data))
@@ -121,7 +123,7 @@ def lint_wsgi(app: WSGIApplication) -> WSGIApplication:
 
             return counted_write
 
-        return _WSGIBody(validated(environ, start), lambda: content)
+        return _WSGIBody(validator(less_strict)(environ, start), lambda: content)
 
     return checked
 

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thirdparty import CACHE, ROOT, clean_environ, environment, outcomes, poison_folder, sdist
+from extensions_page import PAGE, page
+from thirdparty import CACHE, FLASK_VERSION, ROOT, clean_environ, environment, outcomes, poison_folder, sdist
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "extensions.json"
@@ -38,6 +39,7 @@ class Suite:
     requires: tuple[str, ...]
     tests: tuple[str, ...] = ("tests",)
     plugins: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     core: bool = False
     note: str = ""
 
@@ -52,8 +54,8 @@ def read_suites() -> dict[str, Suite]:
         # An own requirement of the same project replaces a common one.
         replaced = {_project(requirement) for requirement in own}
         requires = [*own, *(requirement for requirement in common if _project(requirement) not in replaced)]
-        tests, plugins = tuple(table.pop("tests", ["tests"])), tuple(table.pop("plugins", []))
-        suites[name.lower()] = Suite(name=name, requires=tuple(requires), tests=tests, plugins=plugins, **table)
+        options = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+        suites[name.lower()] = Suite(name=name, requires=tuple(requires), **options)
     return suites
 
 
@@ -78,7 +80,7 @@ def run(suite: Suite, on_carboy: bool, arguments: list[str]) -> dict[str, str]:
         env["CARBOY_AS_FLASK"] = "1"
     env["PYTHONPATH"] = os.pathsep.join(path)
     options = [option for plugin in plugins for option in ("-p", plugin)]
-    subprocess.run([*command, *options, *arguments, *suite.tests], cwd=folder, env=env, check=False)
+    subprocess.run([*command, *options, *suite.arguments, *arguments, *suite.tests], cwd=folder, env=env, check=False)
     return outcomes(report) if report.is_file() else {}
 
 
@@ -118,7 +120,7 @@ def main() -> int:
     if options.core:
         chosen = [suite for suite in chosen if suite.core]
 
-    kept: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    kept: dict[str, Any] = json.loads(RESULTS.read_text())["suites"] if RESULTS.is_file() else {}
     results = {}
     worse = []
     for suite in chosen:
@@ -137,8 +139,18 @@ def main() -> int:
         print(f"{name:24} {result['flask']['passed']:5} {result['carboy']['passed']:5}")
     if not options.carboy_only and not pytest_arguments:
         kept |= results
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps({suite.name: kept[suite.name] for suite in suites.values() if suite.name in kept}, indent=1) + "\n")
+        RESULTS.write_text(
+            json.dumps(
+                {
+                    "flask": FLASK_VERSION,
+                    "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+                    "suites": {suite.name: kept[suite.name] for suite in suites.values() if suite.name in kept},
+                },
+                indent=1,
+            )
+            + "\n"
+        )
+        PAGE.write_text(page())
     print(f"worse on carboy: {', '.join(worse) or 'none'}")
     return 1 if worse else 0
 

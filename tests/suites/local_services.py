@@ -1,4 +1,4 @@
-"""A pytest plugin in the place of lovely-pytest-docker: starts this machine's own servers where a suite asks for a container.
+"""A pytest plugin in the place of lovely-pytest-docker: this machine's own servers where a suite asks for a container.
 
 A server that is not installed is an error of the tests that need it, as a missing container is.
 """

@@ -12,6 +12,7 @@ import venv
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+FLASK_VERSION = "3.1.3"
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache"
 POISON = 'raise ImportError("This is the real Flask; the test run must use carboy.")\n'

@@ -274,6 +274,15 @@ def test_private_names_that_extensions_import() -> None:
     assert _endpoint_from_view_func(lambda: "x") == "<lambda>"
 
 
+def test_what_flasks_modules_happen_to_import_can_be_imported_from_them() -> None:
+    """flask-openapi3 takes click from flask.cli; tests patch such names."""
+    from carboy.flask.cli import click as from_cli
+    from carboy.flask.helpers import werkzeug as from_helpers
+    from carboy.flask.json.provider import decimal as from_provider
+
+    assert [from_cli.__name__, from_helpers.__name__, from_provider.__name__] == ["click", "werkzeug", "decimal"]
+
+
 def test_signals_can_be_defined_and_sent_with_the_real_app(app: Carboy, protocol: str) -> None:
     """Flask-Login, Principal, SQLAlchemy, Dance."""
     logged_in = Namespace().signal("logged-in")

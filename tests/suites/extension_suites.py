@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -39,7 +40,7 @@ class Suite:
     requires: tuple[str, ...]
     tests: tuple[str, ...] = ("tests",)
     plugins: tuple[str, ...] = ()
-    arguments: tuple[str, ...] = ()
+    before: str = ""
     core: bool = False
     note: str = ""
 
@@ -69,7 +70,17 @@ def run(suite: Suite, on_carboy: bool, arguments: list[str]) -> dict[str, str]:
     folder = sdist(suite.name, suite.version)
     report = CACHE / f"{suite.name.lower()}-{'carboy' if on_carboy else 'flask'}.xml"
     report.unlink(missing_ok=True)
-    command = [str(python), "-m", "pytest", "-q", f"--rootdir={folder}", f"--junitxml={report}"]
+    command = [
+        str(python),
+        "-m",
+        "pytest",
+        "-q",
+        "--continue-on-collection-errors",
+        f"--rootdir={folder}",
+        f"--junitxml={report}",
+    ]
+    if suite.before and shutil.which(suite.before.split()[0]):
+        subprocess.run(suite.before.split(), check=False)
     plugins, path = list(suite.plugins), [str(HERE)]
     env = clean_environ()
     # Some tests start the commands of the environment.
@@ -80,7 +91,7 @@ def run(suite: Suite, on_carboy: bool, arguments: list[str]) -> dict[str, str]:
         env["CARBOY_AS_FLASK"] = "1"
     env["PYTHONPATH"] = os.pathsep.join(path)
     options = [option for plugin in plugins for option in ("-p", plugin)]
-    subprocess.run([*command, *options, *suite.arguments, *arguments, *suite.tests], cwd=folder, env=env, check=False)
+    subprocess.run([*command, *options, *arguments, *suite.tests], cwd=folder, env=env, check=False)
     return outcomes(report) if report.is_file() else {}
 
 

@@ -34,8 +34,11 @@ ASYNC = """\
 ## In sync and async views, on three servers
 
 The table above is about WSGI and sync code, since that is what those tests are about. For this one, an application of
-ours does with each extension what it is for, in a sync and in an `async def` view, and is asked over HTTP by many
-clients at once. `make test-extensions-async` makes it.
+ours does with each extension what it is for, in a sync and in an `async def` view, and is asked over HTTP by eight
+visitors at once (`tests/suites/async_apps/`, also run by `make test-extensions`). Two things are written for the async
+views: Flask-RESTful calls the methods of a resource itself, so async ones need `method_decorators = (app.ensure_sync,)`
+in their class; and Flask-SQLAlchemy's session, which holds up the event loop, is committed or rolled back before the
+next `await`, since another view on the loop may be waiting for the same row.
 
 """
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import typing as t
+from types import CoroutineType
 
 from werkzeug.exceptions import (
     BadRequest,
@@ -183,10 +184,10 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
                     elif inline:
                         # What ensure_sync does, which is not overridden here.
                         result = run_blocking(view(**args))
-                    elif plan.view_may_run_on_loop:
-                        result = view(**args)
                     else:
-                        result = await run_in_thread(view, **args)
+                        result = view(**args) if plan.view_may_run_on_loop else await run_in_thread(view, **args)
+                        if type(result) is CoroutineType:
+                            result = await result
                 except Exception as e:
                     result = await answer_user_error(app, ctx, plan, e, inline)
                 if (
@@ -369,9 +370,12 @@ async def call_view(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) 
         if plan.timeout is not None:
             return app.async_to_sync(_in_time)(plan.timeout, view(**args))
         return app.ensure_sync(view)(**args)
-    if inline or plan.view_may_run_on_loop:
+    if inline:
         return view(**args)
-    return await run_in_thread(view, **args)
+    result = view(**args) if plan.view_may_run_on_loop else await run_in_thread(view, **args)
+    # A decorator that knows no async functions returns what calling one gave. (Where this thread may block,
+    # to_response waits for it.)
+    return await result if type(result) is CoroutineType else result
 
 
 async def finalize(

@@ -26,11 +26,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 import tomllib
 import typing as t
@@ -72,7 +72,8 @@ class Request:
     """Servers that cannot give the same answer, whatever the framework does, and why."""
 
     def __str__(self) -> str:
-        return f"{self.method} {self.target}"
+        operation = self.headers.get("X-Amz-Target") or "".join(re.findall(r"^Action=\w+", self.body))
+        return f"{self.method} {self.target} {operation}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,6 @@ class Application:
     masked_headers: set[str]
     app: str | None
     command: str | None
-    prepare: list[str]
     environ: dict[str, str]
     files: dict[str, str]
     tests: list[str]
@@ -127,7 +127,6 @@ class Application:
             {mask["header"].lower() for mask in masks if "header" in mask},
             data.get("app"),
             data.get("command"),
-            data.get("prepare", []),
             data.get("environ", {}),
             data.get("files", {}),
             data.get("tests", []),
@@ -143,8 +142,8 @@ class Application:
         served = {}
         for name, command in SERVERS.items():
             if self.app:
-                # "gunicorn, WSGI" serves what is named for wsgi, if there is one object for each protocol.
-                served[name] = command.replace("{app}", self.app.replace("{protocol}", name[-4:].lower()))
+                # There may be an object for each protocol; names of servers end with it.
+                served[name] = command.replace("{app}", self.app.format(protocol=name[-4:].lower()))
         return served | ({OWN: self.command} if self.command else {})
 
 
@@ -155,6 +154,8 @@ class Environment:
         self.application = application
         self.folder = CACHE / "venvs" / f"{application.name}-{sys.version_info.major}.{sys.version_info.minor}"
         self.real_flask = self.folder / "real-flask"
+        # The same for each server, so that paths in answers are the same.
+        self.run_folder = CACHE / f"{application.name}-{os.getpid()}"
 
     def make(self) -> None:
         """Make it, if it is not there yet.
@@ -179,17 +180,18 @@ class Environment:
         (package / "__init__.py").write_text(POISON)
         stamp.write_text(wanted)
 
-    def variables(self, flask: str, folder: Path) -> dict[str, str]:
-        """Return the environment of a process that runs on *flask* (``"carboy"`` or ``"flask"``) in *folder*."""
+    def variables(self, flask: str) -> dict[str, str]:
+        """Return the environment variables of a process that runs on *flask* (``"carboy"`` or ``"flask"``)."""
+        folder = str(self.run_folder)
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("CARBOY_", "FLASK_"))}
-        path = [str(DESCRIPTIONS), str(folder)]
+        path = [str(DESCRIPTIONS), folder]
         if flask == "flask":
             path.insert(0, str(self.real_flask))
         else:
             clean["CARBOY_AS_FLASK"] = "1"
-        own = {name: value.replace("{folder}", str(folder)) for name, value in self.application.environ.items()}
+        own = {name: value.format(folder=folder) for name, value in self.application.environ.items()}
         programs = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        return clean | {"PATH": programs, "PYTHONPATH": os.pathsep.join(path), "HOME": str(folder)} | own
+        return clean | {"PATH": programs, "PYTHONPATH": os.pathsep.join(path), "HOME": folder} | own
 
 
 @contextlib.contextmanager
@@ -203,39 +205,35 @@ def serving(environment: Environment, flask: str, command: str, log: Path) -> t.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as name, log.open("wb") as output:
-        folder = Path(name)
-        for path, text in application.files.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text)
-        options: dict[str, t.Any] = {
-            "cwd": folder,
-            "env": environment.variables(flask, folder),
-            "stdout": output,
-            "stderr": subprocess.STDOUT,
-            "stdin": subprocess.DEVNULL,
-        }
-        for line in application.prepare:
-            if subprocess.run(split(line, folder, port), timeout=120, check=False, **options).returncode:
-                raise RuntimeError(f"{line} failed:\n{log.read_text()}")
+    folder = environment.run_folder
+    shutil.rmtree(folder, ignore_errors=True)
+    for path, text in application.files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    folder.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
         # A process group of its own, because some of the applications' commands start others.
-        process = subprocess.Popen(split(command, folder, port), start_new_session=True, **options)
+        process = subprocess.Popen(
+            [word.format(port=port, folder=folder) for word in command.split()],
+            cwd=folder,
+            env=environment.variables(flask),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
             wait_for(port, process, log)
             yield port
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 15)
+                os.killpg(process.pid, signal.SIGTERM)
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-
-
-def split(command: str, folder: Path, port: int) -> list[str]:
-    """Return the words of *command*, with folder and port filled in."""
-    return [word.replace("{folder}", str(folder)).replace("{port}", str(port)) for word in command.split()]
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -249,9 +247,10 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
         time.sleep(0.05)
 
 
-def drive(application: Application, port: int) -> list[Response]:
+def drive(environment: Environment, port: int) -> list[Response]:
     """Send all requests, one after the other, each on a connection of its own."""
-    saved: dict[str, str] = {}
+    application = environment.application
+    saved = {"folder": str(environment.run_folder)}
     cookies: dict[str, str] = {}
     return [send(application, port, request, saved, cookies) for request in application.requests]
 
@@ -290,6 +289,9 @@ def send(
 
 def masked(application: Application, received: http.client.HTTPResponse, content: bytes) -> Response:
     """Return the answer without what may differ from run to run."""
+    body = content
+    for pattern, replacement in application.masks:
+        body = re.sub(pattern.encode(), replacement.encode(), body)
     headers = []
     for name, value in received.getheaders():
         lower = name.lower()
@@ -297,16 +299,16 @@ def masked(application: Application, received: http.client.HTTPResponse, content
             continue
         if lower in application.masked_headers:
             value = "MASKED"
+        if lower == "content-length" and value == str(len(content)):
+            value = str(len(body))
         if lower == "allow":
             # A set, on Flask too: its order depends on the process.
             value = ", ".join(sorted(value.split(", ")))
         for pattern, replacement in application.masks:
             value = re.sub(pattern, replacement, value)
         headers.append((lower, value))
-    for pattern, replacement in application.masks:
-        content = re.sub(pattern.encode(), replacement.encode(), content)
     # In which order servers write headers of different names means nothing; of one name it does.
-    return Response(received.status, sorted(headers, key=lambda header: header[0]), content)
+    return Response(received.status, sorted(headers, key=lambda header: header[0]), body)
 
 
 def compare(application: Application, environment: Environment) -> dict[str, list[str]]:
@@ -343,7 +345,7 @@ def answers(environment: Environment, flask: str, server: str, command: str) -> 
     """Serve the application in one way and return what it answers to its requests."""
     log = CACHE / f"{environment.application.name}-{flask}-{re.sub('[^a-z]+', '-', server.lower())}.log"
     with serving(environment, flask, command, log) as port:
-        return drive(environment.application, port)
+        return drive(environment, port)
 
 
 def main() -> int:

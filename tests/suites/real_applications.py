@@ -85,9 +85,9 @@ class Response:
     body: bytes
 
     def text(self) -> list[str]:
-        """Return lines, to show how two answers differ."""
+        """Return short lines, to show how two answers differ."""
         head = [str(self.status), *(f"{name}: {value}" for name, value in self.headers), ""]
-        return [*head, *self.body.decode(errors="backslashreplace").splitlines()]
+        return [*head, *re.split(r"\n|(?<=[,>])", self.body.decode(errors="backslashreplace"))]
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Environment:
         (package / "__init__.py").write_text(POISON)
         stamp.write_text(wanted)
 
-    def variables(self, flask: str) -> dict[str, str]:
+    def variables(self, flask: str, port: int) -> dict[str, str]:
         """Return the environment variables of a process that runs on *flask* (``"carboy"`` or ``"flask"``)."""
         folder = str(self.run_folder)
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("CARBOY_", "FLASK_"))}
@@ -189,9 +189,9 @@ class Environment:
             path.insert(0, str(self.real_flask))
         else:
             clean["CARBOY_AS_FLASK"] = "1"
-        own = {name: value.format(folder=folder) for name, value in self.application.environ.items()}
+        own = {name: value.format(folder=folder, port=port) for name, value in self.application.environ.items()}
         programs = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        return clean | {"PATH": programs, "PYTHONPATH": os.pathsep.join(path), "HOME": folder} | own
+        return clean | {"PATH": programs, "PYTHONPATH": os.pathsep.join(path), "HOME": folder, "PYTHONHASHSEED": "0"} | own
 
 
 @contextlib.contextmanager
@@ -216,7 +216,7 @@ def serving(environment: Environment, flask: str, command: str, log: Path) -> t.
         process = subprocess.Popen(
             [word.format(port=port, folder=folder) for word in command.split()],
             cwd=folder,
-            env=environment.variables(flask),
+            env=environment.variables(flask, port),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -210,8 +210,11 @@ def test_the_static_routes_have_the_names_that_checks_exempt(app: Carboy, protoc
             abort(401)
 
     client = app.test_client(protocol=protocol)
-    assert [client.get(path).data for path in ("/static/a.txt", "/other/a.txt")] == [b"a", b"a"]
+    for path in ("/static/a.txt", "/other/a.txt"):
+        with client.get(path) as response:
+            assert response.data == b"a"
     assert client.get("/").status_code == 401
+
 
 def test_flask_and_blueprint_are_plain_cooperative_classes(protocol: str) -> None:
     """APIFlask and Flask-Admin."""

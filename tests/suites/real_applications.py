@@ -45,6 +45,7 @@ DESCRIPTIONS = Path(__file__).parent / "applications"
 RESULTS = DESCRIPTIONS / "results.json"
 PAGE = ROOT / "docs" / "applications.md"
 FLASK = "flask==3.1.3"
+PYTEST = "pytest==8.4.2"
 SERVER_PACKAGES = ["gunicorn==23.0.0", "uvicorn==0.38.0", "granian==2.8.7"]
 POISON = 'raise ImportError("Neither the real Flask nor carboy was chosen for this process.")\n'
 OWN = "own command"
@@ -164,7 +165,7 @@ class Environment:
             subprocess.CalledProcessError: A package could not be installed.
         """
         stamp = self.folder / "made-for.txt"
-        packages = [*self.application.packages, *SERVER_PACKAGES]
+        packages = [*self.application.packages, *SERVER_PACKAGES, *([PYTEST] if self.application.tests else [])]
         if not any(package.lower().startswith("flask==") for package in packages):
             packages.append(FLASK)
         wanted = " ".join(packages)
@@ -352,6 +353,103 @@ def answers(environment: Environment, flask: str, server: str, command: str) -> 
         return drive(environment, port)
 
 
+def run_tests(environment: Environment, flask: str) -> dict[str, bool]:
+    """Run the tests of the application's source distribution; return for each whether it passed."""
+    application = environment.application
+    name, _, version = application.distribution.partition("==")
+    archive = CACHE / f"{name}-{version}.tar.gz"
+    if not archive.is_file():
+        download = ["download", "-q", "--no-deps", "--no-binary", name, "-d", str(CACHE), application.distribution]
+        subprocess.run([sys.executable, "-m", "pip", *download], check=True)
+    report = CACHE / f"{name}-{flask}.xml"
+    report.unlink(missing_ok=True)
+    folder = environment.run_folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    with tarfile.open(archive) as files:
+        # Only the tests: the application is the installed one.
+        prefix = f"{name}-{version}/"
+        wanted = [file for file in files if file.name.startswith(tuple(prefix + path for path in application.tests))]
+        files.extractall(folder, wanted, filter="data")
+    command = [environment.folder / "bin" / "python", "-m", "pytest", "-q", f"--junitxml={report}", *application.tests]
+    with (CACHE / f"{name}-{flask}-tests.log").open("wb") as log:
+        options: dict[str, t.Any] = {"stdout": log, "stderr": subprocess.STDOUT, "check": False, "timeout": 600}
+        subprocess.run(command, cwd=folder / prefix, env=environment.variables(flask, 0), **options)
+    shutil.rmtree(folder)
+    return {
+        f"{case.get('classname')}::{case.get('name')}": all(
+            case.find(tag) is None for tag in ("failure", "error", "skipped")
+        )
+        for case in ElementTree.parse(report).iter("testcase")
+    }
+
+
+def measure(application: Application) -> dict[str, t.Any]:
+    """Return the results of an application, as ``results.json`` has them."""
+    environment = Environment(application)
+    environment.make()
+    results: dict[str, t.Any] = {
+        "about": application.about,
+        "application": application.distribution,
+        "requests": len(application.requests),
+        "differing": compare(application, environment),
+        "explained": [[str(request), *why] for request in application.requests for why in request.differs.items()],
+    }
+    if application.tests:
+        theirs, ours = run_tests(environment, "flask"), run_tests(environment, "carboy")
+        results["tests"] = {
+            "flask": sum(theirs.values()),
+            "carboy": sum(ours.values()),
+            "only on flask": sorted(name for name, passed in theirs.items() if passed and not ours.get(name)),
+        }
+    return results
+
+
+def problems(name: str, results: dict[str, t.Any]) -> list[str]:
+    """Print how it went; return what is worse on carboy."""
+    found = []
+    for server, requests in results["differing"].items():
+        print(f"{name}, {server}: {results['requests']} requests, {len(requests)} differ", flush=True)
+        found += [f"{name}, {server}: {request}" for request in requests]
+    if "tests" in results:
+        tests = results["tests"]
+        print(f"{name}: {tests['flask']} of its tests pass on Flask, {tests['carboy']} on carboy", flush=True)
+        found += [f"{name}: {test} passes on Flask only" for test in tests["only on flask"]]
+        if not tests["flask"]:
+            found.append(f"{name}: none of its tests pass on Flask")
+    return found
+
+
+def table(results: dict[str, dict[str, t.Any]]) -> str:
+    """Return the documentation's table, and the list of what a server cannot give."""
+    servers = [*SERVERS, OWN]
+    rows = [["application", "requests", *servers, "its own tests"], ["---"] * (len(servers) + 3)]
+    notes = []
+    for name in sorted(results):
+        entry = results[name]
+        cells = [f"{entry['application'].replace('==', ' ')}, {entry['about']}", str(entry["requests"])]
+        for server in servers:
+            differing = entry["differing"].get(server)
+            explained = [note for note in entry["explained"] if note[1] == server]
+            same = entry["requests"] - len(explained) - len(differing or ())
+            cells.append("" if differing is None else f"{same}")
+        tests = entry.get("tests")
+        cells.append(f"{tests['carboy']} pass, on Flask {tests['flask']}" if tests else "")
+        rows.append(cells)
+        notes += [f"- {name}, `{request}`, {server}: {why}." for request, server, why in entry["explained"]]
+    return "\n".join(["| " + " | ".join(row) + " |" for row in rows] + ["", *notes])
+
+
+def record(measured: dict[str, dict[str, t.Any]]) -> None:
+    """Write the results, beside those of applications that were not driven now, and the table."""
+    before = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    results = before | measured
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    head, begin, rest = PAGE.read_text().partition("<!-- results -->\n")
+    _, end, tail = rest.partition("<!-- end of the results -->\n")
+    PAGE.write_text(f"{head}{begin}{table(results)}\n{end}{tail}")
+
+
 def main() -> int:
     """Drive the applications named on the command line, or all; return 1 if carboy differs anywhere."""
     known = sorted(path.stem for path in DESCRIPTIONS.glob("*.toml"))
@@ -363,16 +461,12 @@ def main() -> int:
     if unknown:
         parser.error(f"no such application: {', '.join(unknown)}; there are {', '.join(known)}")
     CACHE.mkdir(exist_ok=True)
-    good = True
-    for name in options.names or known:
-        application = Application.read(name)
-        environment = Environment(application)
-        environment.make()
-        differing = compare(application, environment)
-        for server, requests in differing.items():
-            print(f"{name}, {server}: {len(application.requests)} requests, {len(requests)} differ", flush=True)
-            good = good and not requests
-    return 0 if good else 1
+    measured = {name: measure(Application.read(name)) for name in options.names or known}
+    found = [problem for name, results in measured.items() for problem in problems(name, results)]
+    if options.record:
+        record(measured)
+    print("\n".join(found) if found else f"{len(measured)} applications answer as on Flask")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

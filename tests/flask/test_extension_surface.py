@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 import carboy
 import carboy.flask.globals
-from carboy import Carboy
+from carboy import Carboy, abort
 from carboy.engine import profile_of
 from carboy.flask.blueprints import Blueprint, BlueprintSetupState
 from carboy.flask.cli import with_appcontext
@@ -197,6 +197,26 @@ def test_a_class_based_view_is_known_by_its_class(app: Carboy) -> None:
     app.add_url_rule("/items", view_func=Items.as_view("items"))
     assert app.view_functions["items"].view_class is Items
     assert app.view_functions["items"].__module__ == __name__
+
+
+def test_the_static_routes_have_the_names_that_checks_exempt(app: Carboy, protocol: str, tmp_path: Path) -> None:
+    """pgAdmin, by way of Flask-WTF."""
+    (tmp_path / "a.txt").write_text("a")
+    app.static_folder = str(tmp_path)
+    app.register_blueprint(Blueprint("other", __name__, static_folder=str(tmp_path), static_url_path="/other"))
+    exempt = {"flask.app.<lambda>", "flask.blueprints.send_static_file"}
+
+    @app.before_request
+    def check() -> None:
+        view = app.view_functions[request.endpoint]
+        if f"{view.__module__}.{view.__name__}" not in exempt:
+            abort(401)
+
+    client = app.test_client(protocol=protocol)
+    for path in ("/static/a.txt", "/other/a.txt"):
+        with client.get(path) as response:
+            assert response.data == b"a"
+    assert client.get("/").status_code == 401
 
 
 def test_flask_and_blueprint_are_plain_cooperative_classes(protocol: str) -> None:

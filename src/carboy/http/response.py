@@ -200,9 +200,10 @@ class Response(WerkzeugResponse):
         return t.cast(Headers, self.__dict__["headers"])
 
     @headers.setter
-    def headers(self, headers: Headers) -> None:
+    def headers(self, headers: t.Any) -> None:
         self._plain_headers = None
-        self.__dict__["headers"] = headers
+        # Applications assign plain dictionaries, too.
+        self.__dict__["headers"] = headers if isinstance(headers, Headers) else ResponseHeaders(headers)
 
     @property
     def _on_close(self) -> list[t.Callable[[], t.Any]]:

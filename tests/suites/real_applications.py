@@ -14,7 +14,7 @@ the masks. An application whose source distribution has tests (``tests`` in its 
 
 ``--record`` writes ``applications/results.json`` and the table in ``docs/applications.md``.
 """
-# ruff: noqa: T201 - a program that prints
+
 
 from __future__ import annotations
 

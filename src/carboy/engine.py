@@ -27,7 +27,7 @@ from .concurrency import call, run_blocking, run_in_thread
 from .context import RequestContext
 from .errors import call_override, log_exception, respond_to
 from .http.response import InvalidHeader
-from .plan import Plan, Profile, Steps, compile_plan, compile_profile
+from .plan import Plan, Profile, Steps, compile_plan, compile_profile, opens_websocket
 from .results import to_response, to_wire
 from .routing import check_host
 from .signals import (
@@ -132,7 +132,7 @@ def _tell_websockets_apart(request: Request) -> None:
             if request.is_websocket
             else "This URL is a WebSocket: open it with a WebSocket client, as ws://… or wss://…."
         )
-    elif request.url_rule is not None and request.url_rule.websocket and not request.is_websocket:
+    elif request.url_rule is not None and opens_websocket(request.url_rule) and not request.is_websocket:
         # The server has passed the handshake on as any other request: it speaks WSGI, or lacks a library.
         request.url_rule = request.view_args = None
         request.routing_exception = BadRequest(

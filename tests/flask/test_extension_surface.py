@@ -10,6 +10,7 @@ from typing import Any
 import click
 import pytest
 from werkzeug.exceptions import HTTPException
+from werkzeug.test import EnvironBuilder
 
 import carboy
 import carboy.flask.globals
@@ -457,3 +458,31 @@ def test_commands_are_added_to_the_application_and_to_blueprints(app: Carboy) ->
     runner = app.test_cli_runner()
     assert runner.invoke(args=["hello", "you"]).output == "hello you from extended\n"
     assert runner.invoke(args=["panel", "check"]).output == "extended\n"
+
+
+def test_a_rule_registered_for_websockets_has_an_ordinary_view_under_wsgi(app: Carboy) -> None:
+    """flask-sock takes the socket out of the server's environ, and has the handshake in the request."""
+    hooked = []
+    app.before_request(lambda: hooked.append(request.path))
+    app.add_url_rule("/ws", view_func=lambda: request.environ["gunicorn.socket"], endpoint="ws", websocket=True)
+    app.add_websocket("/ours", "ours", lambda: None)
+    handshake = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    client = app.test_client()
+    answer = client.get("/ws", headers=handshake, environ_overrides={"gunicorn.socket": "a socket"})
+    assert (answer.text, hooked) == ("a socket", ["/ws"])
+    assert "a WebSocket, which the server cannot open" in client.get("/ours", headers=handshake).text
+
+
+def test_a_response_can_tell_gunicorn_that_its_connection_is_used_up(app: Carboy) -> None:
+    """flask-sock's response does, when its handler has ended."""
+
+    class Ended(carboy.Response):
+        def __call__(self, *args: Any) -> Any:
+            raise StopIteration
+
+    torn_down: list[object] = []
+    app.teardown_request(torn_down.append)
+    app.add_url_rule("/ended", "ended", Ended)
+    with pytest.raises(StopIteration):
+        app(EnvironBuilder("/ended").get_environ(), lambda *args: None)
+    assert len(torn_down) == 1

@@ -15,7 +15,6 @@ the masks. An application whose source distribution has tests (``tests`` in its 
 ``--record`` writes ``applications/results.json`` and the table in ``docs/applications.md``.
 """
 
-
 from __future__ import annotations
 
 import argparse

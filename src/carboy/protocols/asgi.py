@@ -62,7 +62,8 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
         if is_whole:
             if close is not None:
                 await loop.run_close(close, context)
-        elif await loop.stream(request, body, close, context, functools.partial(_send, send)):
+        # OSError: the client has left (ASGI 2.4).
+        elif await loop.stream(request, body, close, context, functools.partial(_send, send), OSError):
             await send({"type": "http.response.body", "body": b""})
     finally:
         if request.departure is not None:
@@ -95,12 +96,8 @@ def _request(cls: type[R], scope: Scope, headers: dict[bytes, bytes], method: st
     return request, None if host is None else host.decode("latin1")
 
 
-async def _send(send: Send, piece: bytes) -> None:
-    try:
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except OSError as e:
-        # ASGI 2.4: the client has left.
-        raise loop.ClientLeft from e
+def _send(send: Send, piece: bytes) -> t.Awaitable[None]:
+    return send({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 class _Connection:

@@ -345,7 +345,8 @@ def compare(application: Application, environment: Environment) -> dict[str, lis
             if theirs.status != ours.status or (theirs != ours) != (name in request.differs)
         ]
         for title, ours, theirs in different:
-            print(f"{application.name}, {name}: {title} differs")
+            what = "differs" if ours != theirs else "is said to differ there, and does not"
+            print(f"{application.name}, {name}: {title} {what}")
             lines = difflib.unified_diff(theirs.text(), ours.text(), "flask", "carboy", lineterm="", n=1)
             print("\n".join(line[:400] for line in list(lines)[:40]))
         differing[name] = [title for title, _, _ in different]

@@ -102,6 +102,7 @@ class Application:
     masked_headers: set[str]
     app: str | None
     command: str | None
+    prepare: list[str]
     environ: dict[str, str]
     files: dict[str, str]
     tests: list[str]
@@ -127,6 +128,7 @@ class Application:
             {mask["header"].lower() for mask in masks if "header" in mask},
             data.get("app"),
             data.get("command"),
+            data.get("prepare", []),
             data.get("environ", {}),
             data.get("files", {}),
             data.get("tests", []),
@@ -202,6 +204,7 @@ def serving(environment: Environment, flask: str, command: str, log: Path) -> t.
 
     Raises:
         RuntimeError: The server does not answer within 60 seconds.
+        subprocess.CalledProcessError: One of the commands that prepare the folder failed.
     """
     application = environment.application
     with socket.socket() as probe:
@@ -214,16 +217,18 @@ def serving(environment: Environment, flask: str, command: str, log: Path) -> t.
         (folder / path).write_text(text)
     folder.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
+        options: dict[str, t.Any] = {
+            "cwd": folder,
+            "env": environment.variables(flask, port),
+            "stdin": subprocess.DEVNULL,
+            "stdout": output,
+            "stderr": subprocess.STDOUT,
+        }
+        for line in application.prepare:
+            subprocess.run(line.split(), check=True, timeout=120, **options)
+        words = [word.format(port=port, folder=folder) for word in command.split()]
         # A process group of its own, because some of the applications' commands start others.
-        process = subprocess.Popen(
-            [word.format(port=port, folder=folder) for word in command.split()],
-            cwd=folder,
-            env=environment.variables(flask, port),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = subprocess.Popen(words, start_new_session=True, **options)
         try:
             wait_for(port, process, log)
             yield port
@@ -296,7 +301,8 @@ def masked(application: Application, received: http.client.HTTPResponse, content
         body = re.sub(pattern.encode(), replacement.encode(), body)
     headers = []
     for name, value in received.getheaders():
-        lower = name.lower()
+        # White space around a value is none of it (RFC 9110, section 5.5).
+        lower, value = name.lower(), value.strip()
         if lower in SERVERS_HEADERS:
             continue
         if lower in application.masked_headers:
@@ -338,7 +344,8 @@ def compare(application: Application, environment: Environment) -> dict[str, lis
             if theirs.status != ours.status or (theirs != ours) != (name in request.differs)
         ]
         for title, ours, theirs in different:
-            print(f"{application.name}, {name}: {title} differs")
+            what = "differs" if ours != theirs else "is said to differ there, and does not"
+            print(f"{application.name}, {name}: {title} {what}")
             lines = difflib.unified_diff(theirs.text(), ours.text(), "flask", "carboy", lineterm="", n=1)
             print("\n".join(line[:400] for line in list(lines)[:40]))
         differing[name] = [title for title, _, _ in different]

@@ -140,7 +140,8 @@ class _Connection:
 
 
 def _encoded(headers: t.Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(_encoded_name(name), value.encode("latin1")) for name, value in headers]
+    # h11 refuses white space around a value, which is none of it (RFC 9110 section 5.5).
+    return [(_encoded_name(name), value.encode("latin1").strip()) for name, value in headers]
 
 
 @functools.lru_cache(maxsize=512)

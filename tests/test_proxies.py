@@ -84,4 +84,4 @@ def test_without_a_context_the_error_says_what_to_do() -> None:
         with pytest.raises(RuntimeError, match="needs to know the current application"):
             _ = proxy.name  # type: ignore[union-attr]
     assert not request
-    assert repr(session) == "<LocalProxy unbound>"
+    assert repr(request) == repr(session) == "<LocalProxy unbound>"

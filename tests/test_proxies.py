@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from werkzeug.local import LocalProxy
+from werkzeug.test import create_environ
 
 from carboy import Carboy, Request, current_app, g, request, session
 
@@ -74,6 +78,23 @@ def test_an_attribute_that_fails_runs_once_and_tells_its_own_error(app: Carboy) 
         assert not hasattr(request, "_nothing")
         with pytest.raises(AttributeError, match="nothing"):
             _ = request.nothing  # type: ignore[attr-defined]
+
+
+def test_a_missing_attribute_keeps_nothing_alive(app: Carboy) -> None:
+    seen: list[weakref.ref[Request]] = []
+
+    @app.get("/")
+    def view() -> str:
+        seen.append(weakref.ref(request._get_current_object()))  # type: ignore[attr-defined]
+        return str(hasattr(request, "nothing"))
+
+    gc.disable()
+    try:
+        answer = app(create_environ(), lambda *_: None)
+        assert list(answer) == [b"False"]
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_without_a_context_the_error_says_what_to_do() -> None:

@@ -62,7 +62,11 @@ class LocalProxy(local.LocalProxy[t.Any]):
         if error is None:
             return getattr(self._get_current_object(), name)
         _raised.set(None)
-        raise error
+        try:
+            raise error
+        finally:
+            # The error holds this frame.
+            del error
 
 
 _raised: ContextVar[AttributeError | None] = ContextVar("carboy.proxies.raised", default=None)

@@ -13,7 +13,6 @@ import base64
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from typing import NamedTuple
 
 from browser import Browser
 from extensions_page import PAGE, RESULTS, page
-from thirdparty import FLASK_VERSION, ROOT, clean_environ, environment, poison_folder
+from thirdparty import FLASK_VERSION, ROOT, clean_environ, environment, free_port, poison_folder, wait_for
 
 HERE = Path(__file__).parent
 APPS = HERE / "async_apps"
@@ -235,13 +234,13 @@ def try_use(name: str, use: Use) -> dict[str, str]:
                 subprocess.run(
                     [python, "-m", "flask", *step.split(" ", 3)], cwd=APPS, env=env, check=True, capture_output=True
                 )
-            port = _free_port()
+            port = free_port()
             log = Path(folder, "log")
             with log.open("wb") as output:
                 words = command.format(module=use.module, port=port).split()
                 process = subprocess.Popen([python, "-m", *words], cwd=APPS, env=env, stdout=output, stderr=output)
             try:
-                _wait_for(port, process, log)
+                wait_for(port, process, log)
                 for prefix, kind in PREFIXES.items():
                     cells[f"{server}, {kind}"] = outcome = _visit(port, f"/{prefix}", use.check)
                     if outcome != "works":
@@ -261,24 +260,6 @@ def _visit(port: int, prefix: str, check: Check) -> str:
     for error in errors[:1]:
         traceback.print_exception(error)
     return f"fails: {errors[0]!r}" if errors else "works"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 20
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise RuntimeError(f"the server did not start:\n{log.read_text()}")
 
 
 def main() -> int:

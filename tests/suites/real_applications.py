@@ -4,9 +4,9 @@
 
 Each ``applications/NAME.toml`` describes one: the packages to install, how it is served, the requests with the status
 that each has to get, and the masks: what may differ from one run to the next whatever the framework is, with the
-reason. The applications are as PyPI has them. Each gets a virtual environment in ``.cache/`` with carboy and with the
-real Flask put aside: ``import flask`` raises there unless the process was started with ``CARBOY_AS_FLASK=1``, or with
-the folder of the real Flask in ``PYTHONPATH``. So no run can use the other one by mistake.
+reason. The applications are as PyPI has them. Each gets a virtual environment in ``.cache/`` with Flask and carboy. For
+carboy ``CARBOY_AS_FLASK=1`` is set, and a package ``flask`` that raises when it is imported comes before Flask's on the
+path: a process that got past the alias would fail.
 
 The real Flask is served by gunicorn and, where it has one, by the application's own command. carboy is served by the
 same two, and on granian as RSGI and on uvicorn as ASGI. Status, headers and body must be the same, byte for byte, after
@@ -26,27 +26,22 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tarfile
-import time
 import tomllib
 import typing as t
-import venv
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-CACHE = ROOT / ".cache"
+import thirdparty
+from thirdparty import CACHE, FLASK_VERSION, ROOT, clean_environ, free_port, outcomes, poison_folder, sdist, wait_for
+
 DESCRIPTIONS = Path(__file__).parent / "applications"
 RESULTS = DESCRIPTIONS / "results.json"
 PAGE = ROOT / "docs" / "applications.md"
-FLASK = "flask==3.1.3"
+FLASK = f"flask=={FLASK_VERSION}"
 PYTEST = "pytest==8.4.2"
 SERVER_PACKAGES = ["gunicorn==23.0.0", "uvicorn==0.38.0", "granian==2.8.7"]
-POISON = 'raise ImportError("Neither the real Flask nor carboy was chosen for this process.")\n'
 OWN = "own command"
 SERVERS = {
     "gunicorn, WSGI": "gunicorn --threads 4 --bind 127.0.0.1:{port} {app}",
@@ -154,45 +149,23 @@ class Environment:
 
     def __init__(self, application: Application) -> None:
         self.application = application
-        self.folder = CACHE / "venvs" / f"{application.name}-{sys.version_info.major}.{sys.version_info.minor}"
-        self.real_flask = self.folder / "real-flask"
-        # The same for each server, so that paths in answers are the same.
-        self.run_folder = CACHE / f"{application.name}-{os.getpid()}"
-
-    def make(self) -> None:
-        """Make it, if it is not there yet.
-
-        Raises:
-            subprocess.CalledProcessError: A package could not be installed.
-        """
-        stamp = self.folder / "made-for.txt"
-        packages = [*self.application.packages, *SERVER_PACKAGES, *([PYTEST] if self.application.tests else [])]
+        packages = [*application.packages, *SERVER_PACKAGES, *([PYTEST] if application.tests else [])]
         if not any(package.lower().startswith("flask==") for package in packages):
             packages.append(FLASK)
-        wanted = " ".join(packages)
-        if stamp.is_file() and stamp.read_text() == wanted:
-            return
-        venv.create(self.folder, clear=True, with_pip=True, symlinks=True)
-        install = [self.folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*install, *packages, "-e", str(ROOT)], check=True)
-        (package,) = self.folder.glob("lib/python*/site-packages/flask")
-        self.real_flask.mkdir()
-        shutil.move(package, self.real_flask / "flask")
-        package.mkdir()
-        (package / "__init__.py").write_text(POISON)
-        stamp.write_text(wanted)
+        self.python = thirdparty.environment(application.name, [*packages, "-e", str(ROOT)])
+        # The same for each server, so that paths in answers are the same.
+        self.run_folder = CACHE / f"{application.name}-{os.getpid()}"
 
     def variables(self, flask: str, port: int) -> dict[str, str]:
         """Return the environment variables of a process that runs on *flask* (``"carboy"`` or ``"flask"``)."""
         folder = str(self.run_folder)
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("CARBOY_", "FLASK_"))}
+        clean = clean_environ()
         path = [str(DESCRIPTIONS), folder]
-        if flask == "flask":
-            path.insert(0, str(self.real_flask))
-        else:
+        if flask == "carboy":
+            path.insert(0, str(poison_folder()))
             clean["CARBOY_AS_FLASK"] = "1"
         own = {name: value.format(folder=folder, port=port) for name, value in self.application.environ.items()}
-        programs = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        programs = f"{self.python.parent}{os.pathsep}{os.environ['PATH']}"
         return (
             clean | {"PATH": programs, "PYTHONPATH": os.pathsep.join(path), "HOME": folder, "PYTHONHASHSEED": "0"} | own
         )
@@ -207,9 +180,7 @@ def serving(environment: Environment, flask: str, command: str, log: Path) -> t.
         subprocess.CalledProcessError: One of the commands that prepare the folder failed.
     """
     application = environment.application
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folder = environment.run_folder
     shutil.rmtree(folder, ignore_errors=True)
     for path, text in application.files.items():
@@ -241,17 +212,6 @@ def serving(environment: Environment, flask: str, command: str, log: Path) -> t.
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until *port* takes connections."""
-    deadline = time.monotonic() + 60
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"The server did not start:\n{log.read_text(errors='replace')}")
-        time.sleep(0.05)
 
 
 def drive(environment: Environment, port: int) -> list[Response]:
@@ -363,37 +323,24 @@ def run_tests(environment: Environment, flask: str) -> dict[str, bool]:
     """Run the tests of the application's source distribution; return for each whether it passed."""
     application = environment.application
     name, _, version = application.distribution.partition("==")
-    archive = CACHE / f"{name}-{version}.tar.gz"
-    if not archive.is_file():
-        download = ["download", "-q", "--no-deps", "--no-binary", name, "-d", str(CACHE), application.distribution]
-        subprocess.run([sys.executable, "-m", "pip", *download], check=True)
     report = CACHE / f"{name}-{flask}.xml"
     report.unlink(missing_ok=True)
     folder = environment.run_folder
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    with tarfile.open(archive) as files:
+    for path in application.tests:
         # Only the tests: the application is the installed one.
-        prefix = f"{name}-{version}/"
-        wanted = [file for file in files if file.name.startswith(tuple(prefix + path for path in application.tests))]
-        files.extractall(folder, wanted, filter="data")
-    command = [environment.folder / "bin" / "python", "-m", "pytest", "-q", f"--junitxml={report}", *application.tests]
+        shutil.copytree(sdist(name, version) / path, folder / path)
+    command = [environment.python, "-m", "pytest", "-q", f"--rootdir={folder}", f"--junitxml={report}"]
     with (CACHE / f"{name}-{flask}-tests.log").open("wb") as log:
         options: dict[str, t.Any] = {"stdout": log, "stderr": subprocess.STDOUT, "check": False, "timeout": 600}
-        subprocess.run(command, cwd=folder / prefix, env=environment.variables(flask, 0), **options)
+        subprocess.run([*command, *application.tests], cwd=folder, env=environment.variables(flask, 0), **options)
     shutil.rmtree(folder)
-    return {
-        f"{case.get('classname')}::{case.get('name')}": all(
-            case.find(tag) is None for tag in ("failure", "error", "skipped")
-        )
-        for case in ElementTree.parse(report).iter("testcase")
-    }
+    return {test: outcome == "passed" for test, outcome in outcomes(report).items()}
 
 
 def measure(application: Application) -> dict[str, t.Any]:
     """Return the results of an application, as ``results.json`` has them."""
     environment = Environment(application)
-    environment.make()
     results: dict[str, t.Any] = {
         "about": application.about,
         "application": application.distribution,

@@ -1,13 +1,15 @@
-"""What the runners of other projects' tests share: their sources, environments for them, and their reports."""
+"""What the runners of other projects' code share: its sources, environments and servers for it, and tests' reports."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
+import time
 import venv
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -77,6 +79,30 @@ def clean_environ() -> dict[str, str]:
     changing = ("CARBOY_", "FLASK_", "PYTEST_")
     # Some suites expect servers in CI that they would otherwise start.
     return {key: value for key, value in os.environ.items() if key != "CI" and not key.startswith(changing)}
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until *port* takes connections.
+
+    Raises:
+        RuntimeError: It does not within a minute, or *process* has ended; with what is in *log*.
+    """
+    end = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError(f"The server did not start:\n{log.read_text(errors='replace')}")
 
 
 def outcomes(report: Path) -> dict[str, str]:

@@ -876,6 +876,9 @@ class Carboy(Registry):
         else:
             await engine.teardown_appcontext(self, ctx, exc, inline)
 
+    async def _teardown_context(self, ctx: AppContext, exc: BaseException | None, inline: bool) -> None:
+        await engine.teardown_context(self, ctx, exc, inline)
+
     # -- Contexts ----------------------------------------------------------------
 
     def app_context(self) -> AppContext:

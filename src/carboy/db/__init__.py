@@ -12,7 +12,7 @@ except ModuleNotFoundError as e:
     if e.name != "sqlalchemy":
         raise
     raise ModuleNotFoundError(
-        "carboy.db needs SQLAlchemy, which is not installed. Install it with: pip install \"carboy[db]\"", name=e.name
+        'carboy.db needs SQLAlchemy, which is not installed. Install it with: pip install "carboy[db]"', name=e.name
     ) from e
 
 from .database import Database as Database

@@ -206,10 +206,10 @@ class Database:
         """
         session = self.session
         if isinstance(session, AsyncSession):
-            return self.aio.get_or_404(model, key, description=description, **options)  # type: ignore[return-value]
+            return self.aio.get_or_404(model, key, description=description, **options)
         return found(session.get(model, key, **options), description)
 
-    def first_or_404(self, statement: Select[tuple[T]], *, description: str | None = None) -> T:
+    def first_or_404(self, statement: Select[T], *, description: str | None = None) -> T:
         """Return the first row that a statement selects, or answer 404.
 
         Raises:
@@ -217,10 +217,10 @@ class Database:
         """
         session = self.session
         if isinstance(session, AsyncSession):
-            return self.aio.first_or_404(statement, description=description)  # type: ignore[return-value]
+            return self.aio.first_or_404(statement, description=description)
         return found(session.scalars(statement).first(), description)
 
-    def one_or_404(self, statement: Select[tuple[T]], *, description: str | None = None) -> T:
+    def one_or_404(self, statement: Select[T], *, description: str | None = None) -> T:
         """Return the only row that a statement selects, or answer 404.
 
         Raises:
@@ -228,7 +228,7 @@ class Database:
         """
         session = self.session
         if isinstance(session, AsyncSession):
-            return self.aio.one_or_404(statement, description=description)  # type: ignore[return-value]
+            return self.aio.one_or_404(statement, description=description)
         return _one(session.scalars(statement), description)
 
     # -- Transactions ------------------------------------------------------------------
@@ -321,11 +321,11 @@ class AsyncDatabase:
         """Return the row with a primary key, or answer 404; see `Database.get_or_404`."""
         return found(await self.session.get(model, key, **options), description)
 
-    async def first_or_404(self, statement: Select[tuple[T]], *, description: str | None = None) -> T:
+    async def first_or_404(self, statement: Select[T], *, description: str | None = None) -> T:
         """Return the first row that a statement selects, or answer 404."""
         return found((await self.session.scalars(statement)).first(), description)
 
-    async def one_or_404(self, statement: Select[tuple[T]], *, description: str | None = None) -> T:
+    async def one_or_404(self, statement: Select[T], *, description: str | None = None) -> T:
         """Return the only row that a statement selects, or answer 404."""
         return _one(await self.session.scalars(statement), description)
 

@@ -9,7 +9,7 @@ import typing as t
 import uuid
 from datetime import UTC, datetime
 
-from sqlalchemy import DateTime, MetaData, Uuid, func, inspect
+from sqlalchemy import DateTime, MetaData, String, Uuid, func, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 
 NAMING_CONVENTION = {
@@ -20,6 +20,9 @@ NAMING_CONVENTION = {
     "pk": "pk_%(table_name)s",
 }
 """Names for what SQLAlchemy leaves unnamed: a migration can only drop what has a name."""
+
+# MySQL has no strings without a limit; this is the longest that any index of its takes.
+_TYPES: dict[t.Any, t.Any] = {str: String().with_variant(String(255), "mysql", "mariadb")}
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -42,6 +45,7 @@ class Model:
         if DeclarativeBase in cls.__bases__:
             if "metadata" not in cls.__dict__:
                 cls.metadata = new_metadata()  # type: ignore[attr-defined]
+            cls.type_annotation_map = _TYPES | cls.__dict__.get("type_annotation_map", {})  # type: ignore[attr-defined]
             cls.metadatas = {None: cls.metadata}  # type: ignore[attr-defined]
         elif "__bind_key__" in cls.__dict__:
             key = cls.__dict__["__bind_key__"]

@@ -49,6 +49,7 @@ class RequestSession(Session):
         self._engine = engine
         self.wrote = False
         self.transaction: t.Any = None
+        self.committed: SessionTransaction | None = None
         self.after_commit: list[tuple[SessionTransaction | None, Hook]] = []
 
     def call_after_commit(self, hook: Hook) -> None:
@@ -89,25 +90,29 @@ def _note_flush(session: RequestSession, context: t.Any) -> None:
     session.wrote = True
 
 
-@event.listens_for(RequestSession, "after_soft_rollback")
-def _drop_hooks(session: RequestSession, transaction: SessionTransaction) -> None:
-    if session.after_commit:
-        nested = transaction if transaction.nested else None
-        session.after_commit = [] if nested is None else [hook for hook in session.after_commit if hook[0] is not nested]
+@event.listens_for(RequestSession, "after_commit")
+def _note_commit(session: RequestSession) -> None:
+    session.committed = session.get_nested_transaction() or session.get_transaction()
 
 
 @event.listens_for(RequestSession, "after_transaction_end")
 def _run_hooks(session: RequestSession, transaction: SessionTransaction) -> None:
-    if transaction.nested:
-        outer = transaction.parent if transaction.parent is not None and transaction.parent.nested else None
-        session.after_commit = [
-            (outer if owner is transaction else owner, hook) for owner, hook in session.after_commit
-        ]
-    elif transaction.parent is None:
-        session.wrote = False
-        hooks, session.after_commit = session.after_commit, []
-        for _, hook in hooks:
-            _run_hook(session, hook)
+    # Only now: the session has left the transaction and can begin another, which hooks may want to.
+    is_committed, session.committed = session.committed is transaction, None
+    if not transaction.nested:
+        if transaction.parent is None:
+            session.wrote = False
+            hooks, session.after_commit = session.after_commit, []
+            if is_committed:
+                for _, hook in hooks:
+                    _run_hook(session, hook)
+        return
+    outer = transaction.parent if transaction.parent is not None and transaction.parent.nested else None
+    session.after_commit = [
+        (outer, hook) if owner is transaction else (owner, hook)
+        for owner, hook in session.after_commit
+        if is_committed or owner is not transaction
+    ]
 
 
 def _run_hook(session: RequestSession, hook: Hook) -> None:

@@ -59,7 +59,7 @@ def is_on_loop() -> bool:
 
 
 def is_in_our_thread() -> bool:
-    """Return whether this thread is one of those in which the engine runs sync code, one piece of a request at a time."""
+    """Return whether the engine runs sync code in this thread: one piece of a request at a time."""
     return getattr(_here, "is_ours", False)
 
 

@@ -83,8 +83,8 @@ class Database:
         """
         if EXTENSION in app.extensions:
             raise RuntimeError(
-                f"{app!r} has a database already. Make one Database for an application; several databases are entries of"
-                " DATABASE_BINDS."
+                f"{app!r} has a database already. Make one Database for an application; further databases are entries"
+                " of DATABASE_BINDS."
             )
         settings = Settings.of(app)
         app.extensions[EXTENSION] = _State(self, Engines(settings))

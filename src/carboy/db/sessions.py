@@ -1,8 +1,8 @@
 """The session of a request: which one ``db.session`` is, and when it ends.
 
 Sync code has a ``Session``, code on an event loop an ``AsyncSession``. Each context has at most one of each for its own
-flow: hooks, view and streamed body, which follow one another. What runs beside that flow, a thread or a task that a view
-has started, gets a session of its own: a session must not be used by two at once (SQLAlchemy, "Is the Session
+flow: hooks, view and streamed body, which follow one another. What runs beside that flow, a thread or a task that a
+view has started, gets a session of its own: a session must not be used by two at once (SQLAlchemy, "Is the Session
 thread-safe?").
 """
 
@@ -33,8 +33,8 @@ Hook = t.Callable[[], t.Any]
 class RequestSession(Session):
     """A session that finds the database of each model, and runs what waits for its commit.
 
-    ``expire_on_commit`` is off: an object stays readable after a commit, as it must for async code, which cannot load an
-    attribute by reading it. After ``close`` it refuses to work, since nobody would close it again.
+    ``expire_on_commit`` is off: an object stays readable after a commit, as it must for async code, which cannot load
+    an attribute by reading it. After ``close`` it refuses to work, since nobody would close it again.
 
     Args:
         bind: The main database's engine.

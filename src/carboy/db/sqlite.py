@@ -1,21 +1,26 @@
 """SQLite set up for a web application, and with transactions that do not fail halfway.
 
-Python's module begins a transaction too late and SQLite's default upgrades a reading transaction to a writing one, which
-fails at once, whatever the timeout, if somebody else has written in between. Here a transaction begins with its first
-statement that writes (or locks), and with ``BEGIN IMMEDIATE``, which waits its turn. What is read before sees what is
-committed, as under READ COMMITTED, the default of PostgreSQL.
+Python's module begins a transaction too late, and SQLite's default upgrades a reading transaction to a writing one,
+which fails at once, whatever the timeout, if somebody else has written in between. Here a transaction begins with its
+first statement that writes (or locks), and with ``BEGIN IMMEDIATE``, which waits its turn. What is read before sees what
+is committed, as under READ COMMITTED, the default of PostgreSQL.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import typing as t
+from time import monotonic
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for whoever is writing."""
+
+_STEPS = 10_000
+"""Steps of SQLite's virtual machine between two looks at the clock: some tenths of a millisecond."""
 
 _READS = re.compile(r"\s*(SELECT|VALUES|EXPLAIN|PRAGMA)\b", re.IGNORECASE)
 
@@ -40,6 +45,34 @@ def set_up(engine: Engine, statement_timeout: float | None) -> None:
 
     event.listen(engine, "before_cursor_execute", _begin_before_write)
     event.listen(engine, "savepoint", _begin_before_savepoint)
+    if statement_timeout is not None:
+        _limit_statements(engine, statement_timeout)
+
+
+def _limit_statements(engine: Engine, seconds: float) -> None:
+    """Interrupt what takes longer: SQLite has no setting for it, but asks a function every now and then."""
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: t.Any, record: t.Any) -> None:
+        def is_over() -> bool:
+            return monotonic() > record.info.get("carboy.deadline", math.inf)
+
+        if hasattr(connection, "run_async"):
+            connection.run_async(lambda driver: driver.set_progress_handler(is_over, _STEPS))
+        else:
+            connection.set_progress_handler(is_over, _STEPS)
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def begin(connection: Connection, *args: t.Any) -> None:
+        connection.connection.info["carboy.deadline"] = monotonic() + seconds
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def end(connection: Connection, *args: t.Any) -> None:
+        connection.connection.info.pop("carboy.deadline", None)
+
+    @event.listens_for(engine, "checkin")
+    def give_back(connection: t.Any, record: t.Any) -> None:
+        record.info.pop("carboy.deadline", None)
 
 
 def _begin_before_write(

@@ -26,14 +26,14 @@ P = t.ParamSpec("P")
 
 # Serialization failure and deadlock (SQL standard class 40), as PostgreSQL reports them.
 _SQLSTATES = frozenset({"40001", "40P01"})
-# The same by MySQL and MariaDB: deadlock; lock wait timeout; record changed since it was read (MariaDB's snapshot isolation).
+# The same by MySQL and MariaDB: deadlock; lock wait timeout; a record has changed since it was read.
 _MYSQL_ERRORS = frozenset({1213, 1205, 1020})
 _FIRST_PAUSE = 0.02
 """Seconds before the second try, at most; each pause is up to twice as long as the one before."""
 
 
 def is_worth_another_try(error: BaseException) -> bool:
-    """Return whether the same statements may succeed now: the database gave up this transaction for the sake of others."""
+    """Return whether the database gave a transaction up for others' sake, so that it may succeed now."""
     if not isinstance(error, DBAPIError):
         return False
     original: t.Any = error.orig

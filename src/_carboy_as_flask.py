@@ -33,6 +33,8 @@ class FlaskOnDemand:
             # The next import of flask must fail too, not find the real Flask.
             sys.meta_path.insert(0, self)
             raise
+        # The import system would take the spec of a module that has appeared meanwhile, and run carboy.flask twice.
+        sys.modules.pop(fullname, None)
         return alias.finder.find_spec(fullname)
 
 

@@ -236,13 +236,14 @@ class Carboy(Registry):
                     "Invalid static_host/host_matching combination: with 'host_matching=True' the static route needs"
                     " 'static_host', without it must not have one."
                 )
-            self.add_url_rule(
-                f"{self.static_url_path}/<path:filename>",
-                endpoint="static",
-                host=static_host,
-                # Not a bound method: the application would hold itself.
-                view_func=lambda **kwargs: t.cast(Carboy, this()).send_static_file(**kwargs),
-            )
+
+            # Not a bound method: the application would hold itself.
+            def static(**kwargs: t.Any) -> Response:
+                return t.cast(Carboy, this()).send_static_file(**kwargs)
+
+            # COMPAT: by this name applications exempt it from their checks, of CSRF tokens for example.
+            static.__module__, static.__name__ = "flask.app", "<lambda>"
+            self.add_url_rule(f"{self.static_url_path}/<path:filename>", "static", static, host=static_host)
 
     def __setattr__(self, name: str, value: t.Any) -> None:
         if name in _WATCHED and "_version" in self.__dict__:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import typing as t
+from types import CoroutineType
 
 from werkzeug.exceptions import (
     BadRequest,
@@ -26,7 +27,7 @@ from .concurrency import call, is_async, run_blocking, run_in_thread
 from .context import RequestContext
 from .errors import call_override, log_exception, respond_to
 from .http.response import InvalidHeader
-from .plan import Plan, Profile, Steps, compile_plan, compile_profile
+from .plan import Plan, Profile, Steps, compile_plan, compile_profile, opens_websocket
 from .results import to_response, to_wire
 from .routing import check_host
 from .signals import (
@@ -131,7 +132,7 @@ def _tell_websockets_apart(request: Request) -> None:
             if request.is_websocket
             else "This URL is a WebSocket: open it with a WebSocket client, as ws://… or wss://…."
         )
-    elif request.url_rule is not None and request.url_rule.websocket and not request.is_websocket:
+    elif request.url_rule is not None and opens_websocket(request.url_rule) and not request.is_websocket:
         # The server has passed the handshake on as any other request: it speaks WSGI, or lacks a library.
         request.url_rule = request.view_args = None
         request.routing_exception = BadRequest(
@@ -183,10 +184,10 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
                     elif inline:
                         # What ensure_sync does, which is not overridden here.
                         result = run_blocking(view(**args))
-                    elif plan.view_may_run_on_loop:
-                        result = view(**args)
                     else:
-                        result = await run_in_thread(view, **args)
+                        result = view(**args) if plan.view_may_run_on_loop else await run_in_thread(view, **args)
+                        if type(result) is CoroutineType:
+                            result = await result
                 except Exception as e:
                     result = await answer_user_error(app, ctx, plan, e, inline)
                 if (
@@ -370,9 +371,12 @@ async def call_view(app: Carboy, ctx: RequestContext, plan: Plan, inline: bool) 
         if plan.timeout is not None:
             return app.async_to_sync(_in_time)(plan.timeout, view(**args))
         return app.ensure_sync(view)(**args)
-    if inline or plan.view_may_run_on_loop:
+    if inline:
         return view(**args)
-    return await run_in_thread(view, **args)
+    result = view(**args) if plan.view_may_run_on_loop else await run_in_thread(view, **args)
+    # A decorator that knows no async functions returns what calling one gave. (Where this thread may block,
+    # to_response waits for it.)
+    return await result if type(result) is CoroutineType else result
 
 
 async def finalize(

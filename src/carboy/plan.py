@@ -150,9 +150,19 @@ def _router(app: Carboy, overridden: dict[str, bool]) -> Matcher | None:
     return url_map.matcher
 
 
+def opens_websocket(rule: Rule) -> bool:
+    """Return whether a rule leads to a WebSocket's handler.
+
+    COMPAT: not if it was registered as any other, with ``websocket=True`` (flask-sock
+    does). It has an ordinary view, which is given the handshake as a request and takes
+    the socket out of a WSGI server that gives it.
+    """
+    return rule.websocket and not getattr(rule, "provide_automatic_options", False)
+
+
 def compile_plan(app: Carboy, profile: Profile, rule: Rule) -> Plan:
     """Compile what the requests of *rule* do, and keep it in *profile*."""
-    plan = _compile(app, profile, rule, rule.websocket)
+    plan = _compile(app, profile, rule, opens_websocket(rule))
     profile.plans[id(rule)] = plan
     return plan
 

@@ -275,6 +275,9 @@ class Registry:
             raise RuntimeError("'static_folder' must be set to serve static_files.")
         return send_from_directory(folder, filename, max_age=self.get_send_file_max_age(filename))
 
+    # COMPAT: by this name applications exempt the static routes of blueprints from their checks.
+    send_static_file.__module__ = "flask.blueprints"
+
     def open_resource(self, resource: str, mode: str = "rb", encoding: str | None = "utf-8") -> t.IO[t.Any]:
         """Open a file that lies beside the code, relative to ``root_path``.
 

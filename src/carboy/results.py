@@ -10,6 +10,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from .concurrency import is_on_loop, run_blocking
 from .context import _cv_request
 from .http import Response
 from .http.response import OK, type_header
@@ -105,8 +106,11 @@ def _split(value: tuple[t.Any, ...]) -> tuple[t.Any, t.Any, t.Any]:
 
 
 def _foreign(app: Carboy, value: t.Any) -> Response:
-    """Convert another response class, or call another WSGI application."""
+    """Convert another response class, or call another WSGI application, or wait for what was not awaited."""
     wrong: Exception | None = None
+    if inspect.iscoroutine(value) and not is_on_loop():
+        # A decorator that knows no async functions has called one, and perhaps make_response() with what came back.
+        return to_response(app, run_blocking(value))
     if not inspect.isawaitable(value) and (isinstance(value, WerkzeugResponse) or callable(value)):
         ctx = _cv_request.get(None)
         environ = None if ctx is None else ctx.request.environ

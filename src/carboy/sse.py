@@ -143,6 +143,9 @@ class EventStream:
             self._first = None
             return first
         item = await anext(self._source)
+        if type(item) is str and item.isprintable():
+            # PERF: one line of text, which has no line break.
+            return f"data: {item}\n\n".encode()
         if item is None:
             return HEARTBEAT
         event = item if isinstance(item, ServerSentEvent) else ServerSentEvent(item)

@@ -225,8 +225,8 @@ def test_reaches_child_processes_of_any_depth(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", ["flask", "flask.cli", "flask.json.provider"])
 def test_the_environment_variable_alone_installs_it(tmp_path: Path, first: str) -> None:
-    out = python(tmp_path, "-c", f"import {first}; import flask; print(flask.__name__)", CARBOY_AS_FLASK="1")
-    assert out == "carboy.flask\n"
+    code = f"import {first}; import flask, sys; print(flask is sys.modules['carboy.flask'], flask.__name__)"
+    assert python(tmp_path, "-c", code, CARBOY_AS_FLASK="1") == "True carboy.flask\n"
 
 
 def test_a_child_that_never_imports_flask_does_not_load_carboy(tmp_path: Path) -> None:

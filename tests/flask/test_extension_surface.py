@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from werkzeug.exceptions import HTTPException
+from werkzeug.test import EnvironBuilder
 
 import carboy
-from carboy import Carboy
+import carboy.flask.globals
+from carboy import Carboy, abort
 from carboy.engine import profile_of
 from carboy.flask.blueprints import Blueprint, BlueprintSetupState
+from carboy.flask.cli import with_appcontext
 from carboy.flask.ctx import RequestContext
 from carboy.flask.globals import app_ctx, current_app, request, request_ctx
 from carboy.flask.json.provider import DefaultJSONProvider
@@ -195,6 +200,26 @@ def test_a_class_based_view_is_known_by_its_class(app: Carboy) -> None:
     assert app.view_functions["items"].__module__ == __name__
 
 
+def test_the_static_routes_have_the_names_that_checks_exempt(app: Carboy, protocol: str, tmp_path: Path) -> None:
+    """pgAdmin, by way of Flask-WTF."""
+    (tmp_path / "a.txt").write_text("a")
+    app.static_folder = str(tmp_path)
+    app.register_blueprint(Blueprint("other", __name__, static_folder=str(tmp_path), static_url_path="/other"))
+    exempt = {"flask.app.<lambda>", "flask.blueprints.send_static_file"}
+
+    @app.before_request
+    def check() -> None:
+        view = app.view_functions[request.endpoint]
+        if f"{view.__module__}.{view.__name__}" not in exempt:
+            abort(401)
+
+    client = app.test_client(protocol=protocol)
+    for path in ("/static/a.txt", "/other/a.txt"):
+        with client.get(path) as response:
+            assert response.data == b"a"
+    assert client.get("/").status_code == 401
+
+
 def test_flask_and_blueprint_are_plain_cooperative_classes(protocol: str) -> None:
     """APIFlask and Flask-Admin."""
 
@@ -270,6 +295,15 @@ def test_private_names_that_extensions_import() -> None:
     assert _endpoint_from_view_func(lambda: "x") == "<lambda>"
 
 
+def test_what_flasks_modules_happen_to_import_can_be_imported_from_them() -> None:
+    """flask-openapi3 takes click from flask.cli; tests patch such names."""
+    from carboy.flask.cli import click as from_cli
+    from carboy.flask.helpers import werkzeug as from_helpers
+    from carboy.flask.json.provider import decimal as from_provider
+
+    assert [from_cli.__name__, from_helpers.__name__, from_provider.__name__] == ["click", "werkzeug", "decimal"]
+
+
 def test_signals_can_be_defined_and_sent_with_the_real_app(app: Carboy, protocol: str) -> None:
     """Flask-Login, Principal, SQLAlchemy, Dance."""
     logged_in = Namespace().signal("logged-in")
@@ -342,3 +376,113 @@ def test_hook_registered_at_each_request_does_not_compile_the_routes_again(app: 
     client.get("/registers")
     assert router is not None
     assert profile_of(app).router is router
+
+
+@pytest.mark.parametrize("run", ["thread", "loop"])
+@pytest.mark.parametrize("hook_is_async", [False, True])
+def test_what_a_sync_decorator_leaves_unawaited_is_awaited(
+    app: Carboy, protocol: str, run: str, hook_is_async: bool
+) -> None:
+    """Flask-Cors's cross_origin() hands the coroutine to make_response(); others return it."""
+
+    async def view() -> str:
+        return "awaited"
+
+    async def hook() -> None:
+        app.config["HOOKED"] = True
+
+    if hook_is_async:
+        app.before_request(hook)
+    app.add_url_rule("/returned", "returned", lambda: view(), run=run)
+    app.add_url_rule("/made", "made", lambda: carboy.make_response(view(), 202))
+    client = app.test_client(protocol=protocol)
+    assert client.get("/returned").text == "awaited"
+    answer = client.get("/made")
+    assert (answer.status_code, answer.text) == (202, "awaited")
+
+
+def test_fallbacks_for_the_context_stacks_of_old_flask_find_that_they_are_gone() -> None:
+    """Flask-Limiter, Flask-SocketIO and many older ones try them first."""
+    for name in ("_request_ctx_stack", "_app_ctx_stack"):
+        with pytest.raises(ImportError):
+            exec(f"from carboy.flask import {name}")
+        assert not hasattr(carboy.flask.globals, name)
+
+
+def test_environ_is_there_on_every_protocol(app: Carboy, protocol: str) -> None:
+    @app.post("/environ")
+    def environ() -> list[str]:
+        environ = request.environ
+        return [
+            environ["REQUEST_METHOD"],
+            environ["PATH_INFO"],
+            environ["HTTP_X_A"],
+            environ["wsgi.input"].read().decode(),
+        ]
+
+    answer = app.test_client(protocol=protocol).post("/environ", data="body", headers={"X-A": "1"})
+    assert answer.json == ["POST", "/environ", "1", "body"]
+
+
+def test_a_blueprint_brings_templates_and_static_files(app: Carboy, protocol: str, tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "panel.html").write_text("{{ url_for('panel.static', filename='a.css') }}")
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static" / "a.css").write_text("b {}")
+    panel = Blueprint(
+        "panel",
+        __name__,
+        root_path=str(tmp_path),
+        template_folder="templates",
+        static_folder="static",
+        url_prefix="/panel",
+    )
+    panel.add_url_rule("/", "show", lambda: carboy.render_template("panel.html"))
+    app.register_blueprint(panel)
+    client = app.test_client(protocol=protocol)
+    assert client.get("/panel/").text == "/panel/static/a.css"
+    with client.get("/panel/static/a.css") as answer:
+        assert answer.text == "b {}"
+
+
+def test_commands_are_added_to_the_application_and_to_blueprints(app: Carboy) -> None:
+    panel = Blueprint("panel", __name__, cli_group="panel")
+
+    @app.cli.command("hello")
+    @click.argument("name")
+    def hello(name: str) -> None:
+        click.echo(f"hello {name} from {current_app.name}")
+
+    panel.cli.command("check")(with_appcontext(lambda: click.echo(current_app.name)))
+    app.register_blueprint(panel)
+    runner = app.test_cli_runner()
+    assert runner.invoke(args=["hello", "you"]).output == "hello you from extended\n"
+    assert runner.invoke(args=["panel", "check"]).output == "extended\n"
+
+
+def test_a_rule_registered_for_websockets_has_an_ordinary_view_under_wsgi(app: Carboy) -> None:
+    """flask-sock takes the socket out of the server's environ, and has the handshake in the request."""
+    hooked = []
+    app.before_request(lambda: hooked.append(request.path))
+    app.add_url_rule("/ws", view_func=lambda: request.environ["gunicorn.socket"], endpoint="ws", websocket=True)
+    app.add_websocket("/ours", "ours", lambda: None)
+    handshake = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    client = app.test_client()
+    answer = client.get("/ws", headers=handshake, environ_overrides={"gunicorn.socket": "a socket"})
+    assert (answer.text, hooked) == ("a socket", ["/ws"])
+    assert "a WebSocket, which the server cannot open" in client.get("/ours", headers=handshake).text
+
+
+def test_a_response_can_tell_gunicorn_that_its_connection_is_used_up(app: Carboy) -> None:
+    """flask-sock's response does, when its handler has ended."""
+
+    class Ended(carboy.Response):
+        def __call__(self, *args: Any) -> Any:
+            raise StopIteration
+
+    torn_down: list[object] = []
+    app.teardown_request(torn_down.append)
+    app.add_url_rule("/ended", "ended", Ended)
+    with pytest.raises(StopIteration):
+        app(EnvironBuilder("/ended").get_environ(), lambda *args: None)
+    assert len(torn_down) == 1

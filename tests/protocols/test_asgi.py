@@ -57,6 +57,19 @@ def body_of(events):
     return b"".join(event.get("body", b"") for event in events[1:])
 
 
+def test_white_space_around_header_values_is_not_sent(app):
+    """uvicorn with h11 would close the connection instead of answering."""
+
+    @app.get("/")
+    def index():
+        return "x", {"Content-Security-Policy": " default-src 'self'; ", "X-Empty": " ", "X-Latin": "\xa0"}
+
+    start, _ = run(app, http_scope(), EMPTY)
+    headers = dict(start["headers"])
+    assert headers[b"content-security-policy"] == b"default-src 'self';"
+    assert (headers[b"x-empty"], headers[b"x-latin"]) == (b"", b"\xa0")
+
+
 def test_scope_with_no_optional_key_is_enough(app):
     app.add_url_rule("/", "index", lambda: [request.url, request.remote_addr, request.environ["SERVER_PORT"]])
     events = run(app, http_scope(), EMPTY)

@@ -82,6 +82,24 @@ def test_headers_of_the_request(app, client):
     assert client.get("/", headers=headers).json == {"agent": "test", "list": ["a, b"], "no": False}
 
 
+def test_headers_of_the_answer_are_replaced_by_a_dictionary(app, client):
+    @app.get("/")
+    def index():
+        response = carboy.make_response("x")
+        response.headers = {"X-Two": ["a", "b"], "content-type": "text/x-new"}
+        return response
+
+    @app.after_request
+    def add(response):
+        response.headers.add("X-Three", "c")
+        return response
+
+    response = client.get("/")
+    assert response.headers.getlist("X-Two") == ["a", "b"]
+    assert (response.headers["X-Three"], response.headers["Content-Type"]) == ("c", "text/x-new")
+    assert response.headers["Content-Length"] == "1"
+
+
 def test_headers_of_the_answer(app, client):
     @app.get("/")
     def index():

@@ -20,7 +20,7 @@ LAYERS = [
     ["registry", "blueprint", "plan", "engine", "background", "lifecycle"],
     ["protocols"],
     ["app"],
-    ["testing", "server", "cli", "__init__", "__main__"],
+    ["testing", "server", "cli", "doctor", "__init__", "__main__"],
     ["flask"],
 ]
 LAYER = {module: number for number, modules in enumerate(LAYERS) for module in modules}

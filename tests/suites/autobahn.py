@@ -7,7 +7,6 @@ The runner is ``kosoku``, which drives the cases of Autobahn's test suite; it ge
 verdict on the messages and its verdict on the closing handshake. What carboy must show: on each server, every case ends
 with the same two verdicts as the bare handler's, so that nothing fails which the server by itself would pass.
 """
-# ruff: noqa: T201 - a program that prints
 
 from __future__ import annotations
 

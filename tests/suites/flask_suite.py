@@ -3,32 +3,25 @@
     python tests/suites/flask_suite.py [flask | tutorial | javascript]... [--baseline] [-- PYTEST-ARGUMENTS]
 
 Flask's source distribution is downloaded into ``.cache/``, and a virtual environment is made there with carboy and
-Flask's distribution. In that environment Flask's *package* is replaced by one that raises when it is imported (its
-metadata stays): a process of the run that loaded the real Flask would fail. On top of that ``proof.py`` looks after
-each test whether ``flask`` is still carboy's module. Nothing is skipped or deselected.
+Flask's distribution. A package ``flask`` that raises when it is imported comes before Flask's on the path: a process of
+the run that got past the alias would fail. On top of that ``proof.py`` looks after each test whether ``flask`` is still
+carboy's module. Nothing is skipped or deselected.
 
-``--baseline`` does the same with the real Flask and without carboy, to see what fails there.
+``--baseline`` does the same with the real Flask, to see what fails there.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
-import tarfile
-import venv
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
-FLASK_VERSION = "3.1.3"
-ROOT = Path(__file__).resolve().parents[2]
-CACHE = ROOT / ".cache"
-SDIST = CACHE / f"flask-{FLASK_VERSION}"
+from thirdparty import CACHE, FLASK_VERSION, ROOT, clean_environ, environment, outcomes, poison_folder, sdist
+
 TEST_PACKAGES = [f"flask=={FLASK_VERSION}", "pytest<9", "asgiref", "greenlet", "python-dotenv", "cryptography"]
-POISON = 'raise ImportError("This is the real Flask; the test run must use carboy.")\n'
 
 
 @dataclass(frozen=True)
@@ -53,66 +46,34 @@ SUITES = {
 }
 
 
-def flask_sdist() -> Path:
-    """Return the folder of Flask's unpacked source distribution, downloading it at first use."""
-    if not SDIST.is_dir():
-        CACHE.mkdir(exist_ok=True)
-        download = ["download", "-q", "--no-deps", "--no-binary", "flask", "-d", str(CACHE), f"flask=={FLASK_VERSION}"]
-        subprocess.run([sys.executable, "-m", "pip", *download], check=True)
-        with tarfile.open(CACHE / f"flask-{FLASK_VERSION}.tar.gz") as archive:
-            archive.extractall(CACHE, filter="data")
-    return SDIST
-
-
-def environment(baseline: bool) -> Path:
-    """Return the Python of the virtual environment for a run, making it at first use."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    folder = CACHE / "venvs" / f"flask-{'baseline' if baseline else 'suite'}-{version}"
-    python = folder / "bin" / "python"
-    stamp = folder / "made-for.txt"
-    wanted = " ".join(TEST_PACKAGES)
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        shutil.rmtree(folder, ignore_errors=True)
-        venv.create(folder, with_pip=True, symlinks=True)
-        packages = TEST_PACKAGES if baseline else [*TEST_PACKAGES, "-e", str(ROOT)]
-        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
-        if not baseline:
-            (package,) = folder.glob("lib/python*/site-packages/flask")
-            shutil.rmtree(package)
-            package.mkdir()
-            (package / "__init__.py").write_text(POISON)
-        stamp.write_text(wanted)
-    return python
-
-
 def run(name: str, baseline: bool, arguments: list[str]) -> bool:
     """Run one suite, print its result, and return whether it is as it has to be."""
     suite = SUITES[name]
+    folder = sdist("flask", FLASK_VERSION) / suite.folder
     report = CACHE / f"{name}-{'baseline' if baseline else 'carboy'}.xml"
-    command = [str(environment(baseline)), "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("CARBOY_", "FLASK_", "PYTEST_"))}
+    python = environment("flask", [*TEST_PACKAGES, "-e", str(ROOT)])
+    command = [str(python), "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
+    env = clean_environ()
     # The examples are not installed; they are imported from their own folder.
-    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(flask_sdist() / suite.folder)])
+    path = [str(Path(__file__).parent), str(folder)]
     if not baseline:
         command += ["-p", "carboy.flask.pytest_plugin", "-p", "proof"]
-    subprocess.run(command, cwd=flask_sdist() / suite.folder, env=env, check=False)
+        path.insert(0, str(poison_folder()))
+    env["PYTHONPATH"] = os.pathsep.join(path)
+    subprocess.run(command, cwd=folder, env=env, check=False)
 
-    cases = list(ElementTree.parse(report).iter("testcase"))
-    failed = {f"{case.get('classname')}::{case.get('name')}" for case in cases if _has(case, "failure", "error")}
-    skipped = [case for case in cases if _has(case, "skipped")]
+    cases = outcomes(report)
+    failed = {case for case, outcome in cases.items() if outcome == "failed"}
+    skipped = [case for case, outcome in cases.items() if outcome == "skipped"]
     surprising = sorted(failed - suite.broken)
     good = not surprising and not skipped and (len(cases) == suite.tests or bool(arguments))
-    print(  # noqa: T201 - a command line program
+    print(
         f"{name}: {len(cases)} of {suite.tests} tests run, {len(failed)} failed, {len(skipped)} skipped;"
         f" known to fail on Flask itself: {', '.join(sorted(failed & suite.broken)) or 'none'};"
         f" failed beyond that: {', '.join(surprising) or 'none'}",
         flush=True,
     )
     return good
-
-
-def _has(case: ElementTree.Element, *tags: str) -> bool:
-    return any(case.find(tag) is not None for tag in tags)
 
 
 def main() -> int:

@@ -24,7 +24,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-flask_sdist = runpy.run_path(str(Path(__file__).with_name("flask_suite.py")))["flask_sdist"]
+thirdparty = runpy.run_path(str(Path(__file__).with_name("thirdparty.py")))
 
 FACTORY = "flaskr:create_app"
 SERVERS = {
@@ -83,7 +83,7 @@ def environment() -> dict[str, str]:
 def tutorial(tmp_path: Path, environment: dict[str, str]) -> Path:
     """A copy of the application with a fresh database, made by its own command."""
     folder = tmp_path / "tutorial"
-    shutil.copytree(flask_sdist() / "examples" / "tutorial", folder)
+    shutil.copytree(thirdparty["sdist"]("flask", thirdparty["FLASK_VERSION"]) / "examples" / "tutorial", folder)
     command = ["carboy", "--app", "flaskr", "init-db"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "Initialized the database.\n"), done.stderr

@@ -13,24 +13,11 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-import tarfile
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from thirdparty import CACHE, ROOT, outcomes, sdist
+
 VERSION = importlib.metadata.version("werkzeug")
-ROOT = Path(__file__).resolve().parents[2]
-CACHE = ROOT / ".cache"
-SDIST = CACHE / f"werkzeug-{VERSION}"
-
-
-def download() -> None:
-    """Unpack Werkzeug's source distribution into the cache, if it is not there."""
-    if not SDIST.is_dir():
-        CACHE.mkdir(exist_ok=True)
-        options = ["-q", "--no-deps", "--no-binary", "werkzeug", "-d", str(CACHE)]
-        subprocess.run([sys.executable, "-m", "pip", "download", *options, f"werkzeug=={VERSION}"], check=True)
-        with tarfile.open(CACHE / f"werkzeug-{VERSION}.tar.gz") as archive:
-            archive.extractall(CACHE, filter="data")
 
 
 def run(name: str, *options: str) -> dict[str, bool]:
@@ -41,19 +28,15 @@ def run(name: str, *options: str) -> dict[str, bool]:
     command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", f"--junitxml={report}"]
     path = os.pathsep.join([str(Path(__file__).parent), str(ROOT / "src")])
     env = os.environ | {"PYTHONPATH": path}
-    subprocess.run([*command, *options, "tests/test_routing.py"], cwd=SDIST, env=env, check=False)
-    return {
-        str(case.get("name")): all(case.find(tag) is None for tag in ("failure", "error", "skipped"))
-        for case in ElementTree.parse(report).iter("testcase")
-    }
+    subprocess.run([*command, *options, "tests/test_routing.py"], cwd=sdist("werkzeug", VERSION), env=env, check=False)
+    return {name: outcome == "passed" for name, outcome in outcomes(report).items()}
 
 
 def main() -> int:
     """Compare the two runs; return 0 if ours is as good."""
-    download()
     theirs, ours = run("werkzeug"), run("carboy", "-p", "our_map")
     worse = sorted(name for name, passed in theirs.items() if passed and not ours.get(name))
-    print(  # noqa: T201 - a command line program
+    print(
         f"werkzeug {VERSION}: of {len(theirs)} routing tests {sum(theirs.values())} pass on its own map,"
         f" {sum(ours.values())} on carboy's; only on its own: {', '.join(worse) or 'none'}"
     )

@@ -171,8 +171,8 @@ version_option = click.Option(
 class FlaskGroup(AppGroup):
     """The group behind the ``carboy`` command; make one for a script of yours.
 
-    Its commands are the built-in ones (``run``, ``serve``, ``shell``, ``routes``), those of
-    installed packages, and those of the application.
+    Its commands are the built-in ones (``run``, ``serve``, ``shell``, ``routes``,
+    ``doctor``), those of installed packages, and those of the application.
 
     Example::
 
@@ -215,12 +215,13 @@ class FlaskGroup(AppGroup):
             self._add_default_commands()
 
     def _add_default_commands(self) -> None:
+        from .doctor import doctor_command
         from .routes import routes_command
         from .run import run_command
         from .serve import serve_command
         from .shell import shell_command
 
-        for command in (run_command, serve_command, shell_command, routes_command):
+        for command in (run_command, serve_command, shell_command, routes_command, doctor_command):
             self.add_command(command)
 
     def _load_plugin_commands(self) -> None:

@@ -1,5 +1,12 @@
 """``flask.app``."""
 
+# What Flask's module happens to import: some code takes it from there.
+import os as os
+import sys as sys
+import weakref as weakref
+from datetime import timedelta as timedelta
+
+import click as click
 from werkzeug.datastructures import Headers as Headers
 from werkzeug.datastructures import ImmutableDict as ImmutableDict
 from werkzeug.exceptions import BadRequestKeyError as BadRequestKeyError

@@ -1,5 +1,17 @@
 """``flask.cli``."""
 
+# What Flask's module happens to import: some code takes it from there.
+import ast as ast
+import importlib as importlib
+import inspect as inspect
+import os as os
+import platform as platform
+import re as re
+import sys as sys
+import traceback as traceback
+from functools import update_wrapper as update_wrapper
+
+import click as click
 from click.core import ParameterSource as ParameterSource
 from werkzeug.serving import is_running_from_reloader as is_running_from_reloader
 from werkzeug.serving import run_simple as run_simple

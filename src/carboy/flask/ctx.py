@@ -1,5 +1,10 @@
 """``flask.ctx``."""
 
+# What Flask's module happens to import: some code takes it from there.
+import contextvars as contextvars
+import sys as sys
+from functools import update_wrapper as update_wrapper
+
 from werkzeug.exceptions import HTTPException as HTTPException
 
 from carboy.context import AppContext as AppContext

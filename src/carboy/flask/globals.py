@@ -1,5 +1,8 @@
 """``flask.globals``."""
 
+# What Flask's module happens to import: some code takes it from there.
+from contextvars import ContextVar as ContextVar
+
 from werkzeug.local import LocalProxy as LocalProxy
 
 from carboy.context import NO_APP_MESSAGE as NO_APP_MESSAGE

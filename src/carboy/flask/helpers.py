@@ -1,5 +1,14 @@
 """``flask.helpers``."""
 
+# What Flask's module happens to import: some code takes it from there.
+import importlib as importlib
+import os as os
+import sys as sys
+from datetime import datetime as datetime
+from functools import cache as cache
+from functools import update_wrapper as update_wrapper
+
+import werkzeug as werkzeug
 from werkzeug.wrappers import Response as BaseResponse  # noqa: F401
 
 from carboy.context import _cv_app as _cv_app

@@ -1,5 +1,9 @@
 """``flask.logging``."""
 
+# What Flask's module happens to import: some code takes it from there.
+import logging as logging
+import sys as sys
+
 from werkzeug.local import LocalProxy as LocalProxy
 
 from carboy.logging import create_logger as create_logger

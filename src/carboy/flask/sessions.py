@@ -1,5 +1,11 @@
 """``flask.sessions``."""
 
+# What Flask's module happens to import: some code takes it from there.
+import hashlib as hashlib
+from collections.abc import MutableMapping as MutableMapping
+from datetime import datetime as datetime
+from datetime import timezone as timezone
+
 from itsdangerous import BadSignature as BadSignature
 from itsdangerous import URLSafeTimedSerializer as URLSafeTimedSerializer
 from werkzeug.datastructures import CallbackDict as CallbackDict

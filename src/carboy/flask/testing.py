@@ -1,5 +1,13 @@
 """``flask.testing``."""
 
+# What Flask's module happens to import: some code takes it from there.
+import importlib as importlib
+from contextlib import ExitStack as ExitStack
+from contextlib import contextmanager as contextmanager
+from copy import copy as copy
+from urllib.parse import urlsplit as urlsplit
+
+import werkzeug as werkzeug
 from click.testing import CliRunner as CliRunner
 from click.testing import Result as Result
 from werkzeug.test import Client as Client

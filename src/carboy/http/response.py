@@ -200,9 +200,10 @@ class Response(WerkzeugResponse):
         return t.cast(Headers, self.__dict__["headers"])
 
     @headers.setter
-    def headers(self, headers: Headers) -> None:
+    def headers(self, headers: t.Any) -> None:
         self._plain_headers = None
-        self.__dict__["headers"] = headers
+        # Applications assign plain dictionaries, too.
+        self.__dict__["headers"] = headers if isinstance(headers, Headers) else ResponseHeaders(headers)
 
     @property
     def _on_close(self) -> list[t.Callable[[], t.Any]]:
@@ -326,11 +327,22 @@ _BAD_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0100-\U0010ffff]")
 _BAD_IN_NAME = re.compile(r"[^!-~]|:")
 
 
+class EndsConnection(BaseException):
+    """A response has raised ``StopIteration`` when it was called as a WSGI application.
+
+    So gunicorn is told that a view has taken over the connection, and has ended with
+    it (flask-sock). No coroutine can raise it as it is.
+    """
+
+
 def wire_from_wsgi(response: t.Any, environ: WSGIEnvironment) -> Wire:
     """Call *response* as a WSGI application and return what it would send.
 
     For responses of other classes, and for classes that changed how they are
     written.
+
+    Raises:
+        EndsConnection: It has raised ``StopIteration``.
     """
     started: list[t.Any] = []
     written: list[bytes] = []
@@ -341,7 +353,10 @@ def wire_from_wsgi(response: t.Any, environ: WSGIEnvironment) -> Wire:
         started[:] = [status, headers]
         return written.append
 
-    iterable = response(environ, start_response)
+    try:
+        iterable = response(environ, start_response)
+    except StopIteration as e:
+        raise EndsConnection from e
     close = getattr(iterable, "close", None)
     if not started or written:
         # Allowed by PEP 3333: start_response at the first item; write().

@@ -62,7 +62,8 @@ async def serve(app: Carboy, scope: Scope, receive: Receive, send: Send) -> None
         if is_whole:
             if close is not None:
                 await loop.run_close(close, context)
-        elif await loop.stream(request, body, close, context, functools.partial(_send, send)):
+        # OSError: the client has left (ASGI 2.4).
+        elif await loop.stream(request, body, close, context, functools.partial(_send, send), OSError):
             await send({"type": "http.response.body", "body": b""})
     finally:
         if request.departure is not None:
@@ -95,12 +96,8 @@ def _request(cls: type[R], scope: Scope, headers: dict[bytes, bytes], method: st
     return request, None if host is None else host.decode("latin1")
 
 
-async def _send(send: Send, piece: bytes) -> None:
-    try:
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except OSError as e:
-        # ASGI 2.4: the client has left.
-        raise loop.ClientLeft from e
+def _send(send: Send, piece: bytes) -> t.Awaitable[None]:
+    return send({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 class _Connection:
@@ -143,7 +140,8 @@ class _Connection:
 
 
 def _encoded(headers: t.Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(_encoded_name(name), value.encode("latin1")) for name, value in headers]
+    # h11 refuses white space around a value, which is none of it (RFC 9110 section 5.5).
+    return [(_encoded_name(name), value.encode("latin1").strip()) for name, value in headers]
 
 
 @functools.lru_cache(maxsize=512)

@@ -414,8 +414,7 @@ class LoopBody(io.RawIOBase):
 # -- The response's body -------------------------------------------------------------
 
 
-class ClientLeft(Exception):
-    """Raised by what sends a piece of the body: nobody receives it any more."""
+Send = t.Callable[[bytes], t.Awaitable[t.Any]]
 
 
 async def stream(
@@ -423,7 +422,8 @@ async def stream(
     body: t.Any,
     close: t.Callable[[], t.Any] | None,
     context: Context | None,
-    send: t.Callable[[bytes], t.Coroutine[t.Any, t.Any, t.Any]],
+    send: Send,
+    gone: type[Exception],
 ) -> bool:
     """Make the body piece by piece and send each, as fast as the client takes them.
 
@@ -431,6 +431,7 @@ async def stream(
         close: To be called at the end, whatever happens.
         context: The copy of the context variables that sync code runs in.
         send: Sends one piece, and waits while the client is slow.
+        gone: What *send* raises when the client has left.
 
     Returns:
         Whether the body came to its end; else the client left.
@@ -438,7 +439,7 @@ async def stream(
     if context is None:
         # One for all pieces: what the generator sets before one it finds again before the next.
         context = copy_context()
-    sending = _EventSending(send, body) if isinstance(body, EventStream) else _Sending(send)
+    sending = _EventSending(send, gone, body) if isinstance(body, EventStream) else _Sending(send, gone)
     watch = departure.watch(request)
     watch.add_done_callback(sending.client_left)
     try:
@@ -457,18 +458,27 @@ async def stream(
     return not sending.left
 
 
-async def _send_all(
-    body: t.Any, context: Context | None, send: t.Callable[[bytes], t.Coroutine[t.Any, t.Any, t.Any]]
-) -> None:
+_TURN = 0.001
+"""Seconds for which a body may be made and sent before others get their turn."""
+
+
+async def _send_all(body: t.Any, context: Context | None, send: t.Callable[[bytes], t.Awaitable[None]]) -> None:
     if hasattr(body, "__aiter__"):
+        now = asyncio.get_running_loop().time
+        turn_ends = now() + _TURN
         async for piece in body:
-            await send(to_bytes(piece))
+            data = piece if type(piece) is bytes else to_bytes(piece)
+            if data:
+                await send(data)
             # A generator that never waits would let nobody else run.
-            await asyncio.sleep(0)
+            if now() >= turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = now() + _TURN
     else:
         iterator = await in_thread(context, iter, body)
         while (piece := await in_thread(context, _next_or_none, iterator)) is not None:
-            await send(to_bytes(piece))
+            if data := to_bytes(piece):
+                await send(data)
 
 
 class _Over(Exception):
@@ -481,10 +491,11 @@ class _Sending:
     It cancels the task that makes the body; that is what ends then, not the task.
     """
 
-    __slots__ = ("_cancelled", "_is_over", "_send", "_task", "left")
+    __slots__ = ("_cancelled", "_gone", "_is_over", "_send", "_task", "left")
 
-    def __init__(self, send: t.Callable[[bytes], t.Coroutine[t.Any, t.Any, t.Any]]) -> None:
+    def __init__(self, send: Send, gone: type[Exception]) -> None:
         self._send = send
+        self._gone = gone
         self._task = t.cast("asyncio.Task[t.Any]", asyncio.current_task())
         self._cancelled = 0
         self._is_over = False
@@ -503,7 +514,7 @@ class _Sending:
     async def send(self, piece: bytes) -> None:
         try:
             await self._send(piece)
-        except ClientLeft:
+        except self._gone:
             self.left = True
             raise _Over from None
 
@@ -535,14 +546,14 @@ class _EventSending(_Sending):
 
     __slots__ = ("_app", "_beat", "_interval", "_is_ended", "_is_sending", "_loop", "_sent", "_timer")
 
-    def __init__(self, send: t.Callable[[bytes], t.Coroutine[t.Any, t.Any, t.Any]], events: EventStream) -> None:
-        super().__init__(send)
+    def __init__(self, send: Send, gone: type[Exception], events: EventStream) -> None:
+        super().__init__(send, gone)
         self._app = events.app
         self._loop = asyncio.get_running_loop()
         self._interval = events.heartbeat
         self._sent = self._loop.time()
         self._is_sending = False
-        self._beat: asyncio.Task[t.Any] | None = None
+        self._beat: asyncio.Future[t.Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         if self._interval is not None:
             self._timer = self._loop.call_later(self._interval, self._tick)
@@ -555,7 +566,11 @@ class _EventSending(_Sending):
         self._is_sending = True
         if self._beat is not None:
             await asyncio.wait((self._beat,))
-        await super().send(piece)
+        try:
+            await self._send(piece)
+        except self._gone:
+            self.left = True
+            raise _Over from None
         self._is_sending = False
         self._sent = self._loop.time()
         if self._is_ended:
@@ -570,11 +585,11 @@ class _EventSending(_Sending):
             if not self._is_sending and self._beat is None:
                 self._sent = now
                 # Not in the stream's own task: that waits for its next event.
-                self._beat = self._loop.create_task(self._send(HEARTBEAT))
+                self._beat = asyncio.ensure_future(self._send(HEARTBEAT))
                 self._beat.add_done_callback(self._has_beaten)
         self._timer = self._loop.call_at(due, self._tick)
 
-    def _has_beaten(self, beat: asyncio.Task[t.Any]) -> None:
+    def _has_beaten(self, beat: asyncio.Future[t.Any]) -> None:
         self._beat = None
         if not beat.cancelled() and beat.exception() is not None and not self._is_over:
             self.left = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import typing as t
 
 from werkzeug.exceptions import BadRequest, ClientDisconnected
@@ -84,7 +83,8 @@ async def serve(app: Carboy, scope: t.Any, protocol: t.Any) -> None:
                 await loop.run_close(close, context)
             return
         transport = protocol.response_stream(status, headers)
-        await loop.stream(request, body, close, context, functools.partial(_send, transport))
+        # RuntimeError is the server's way to say that the client has left.
+        await loop.stream(request, body, close, context, transport.send_bytes, RuntimeError)
     finally:
         if request.departure is not None:
             departure.forget(request)
@@ -156,15 +156,6 @@ class _Connection:
 
     async def refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self._protocol.close(status)
-
-
-async def _send(transport: t.Any, piece: bytes) -> None:
-    if piece:
-        try:
-            await transport.send_bytes(piece)
-        except RuntimeError as e:
-            # The server's way to say that the client has left.
-            raise loop.ClientLeft from e
 
 
 class _Chunks:

@@ -9,7 +9,7 @@ from .. import engine
 from ..concurrency import IteratorTask, close_iterable, run_in_thread, step
 from ..context import enter
 from ..http.request import limited_stream
-from ..http.response import to_bytes
+from ..http.response import EndsConnection, to_bytes
 from ..lifecycle import StartupError
 from ..sse import HEARTBEAT, EventStream
 
@@ -50,7 +50,10 @@ def serve(
     plan = engine.match(app, ctx, profile, environ.get("HTTP_HOST"), "HTTP_UPGRADE" not in environ)
     if plan.stream_body:
         ctx.request.set_input(WSGIBody(ctx.request, environ))
-    return step(engine.handle(app, ctx, plan, True, _write, start_response))
+    try:
+        return step(engine.handle(app, ctx, plan, True, _write, start_response))
+    except EndsConnection:
+        raise StopIteration from None
 
 
 def _serve_when_started(app: Carboy, environ: WSGIEnvironment, start_response: StartResponse) -> t.Iterable[bytes]:

@@ -8,7 +8,7 @@ import typing as t
 
 from .. import engine
 from ..concurrency import is_async
-from ..plan import compile_plan
+from ..plan import compile_plan, opens_websocket
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
@@ -25,7 +25,7 @@ def choose_interface(app: Carboy) -> tuple[Interface, str]:
     - RSGI where something runs on an event loop.
     """
     for rule in app.url_map.iter_rules():
-        if rule.websocket:
+        if opens_websocket(rule):
             return "asgi", f"{rule.rule!r} is a WebSocket"
     if "asgi_app" in vars(app) or type(app).asgi_app is not _asgi_app():
         return "asgi", "'app.asgi_app' is wrapped"

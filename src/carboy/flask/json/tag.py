@@ -1,5 +1,11 @@
 """``flask.json.tag``."""
 
+# What Flask's module happens to import: some code takes it from there.
+from base64 import b64decode as b64decode
+from base64 import b64encode as b64encode
+from datetime import datetime as datetime
+from uuid import UUID as UUID
+
 from markupsafe import Markup as Markup
 from werkzeug.http import http_date as http_date
 from werkzeug.http import parse_date as parse_date

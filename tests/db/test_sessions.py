@@ -112,7 +112,7 @@ def test_hooks_and_view_of_a_request_have_the_same_session(app, db, Beer, protoc
     client = app.test_client(protocol=protocol)
     client.get("/sync")
     client.get("/async")
-    sync, asynchronous, view, sync_2, asynchronous_2, view_2 = seen
+    sync, _, view, _, asynchronous_2, view_2 = seen
     assert sync is view and asynchronous_2 is view_2
     assert len({id(session) for session in seen}) == 4
 

@@ -21,3 +21,7 @@ from .models import Model as Model
 from .models import Timestamps as Timestamps
 from .models import uuid7 as uuid7
 from .urls import DatabaseURLError as DatabaseURLError
+from .watch import BlockingQuery as BlockingQuery
+from .watch import OneByOne as OneByOne
+from .watch import assert_queries as assert_queries
+from .watch import count_queries as count_queries

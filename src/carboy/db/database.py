@@ -22,6 +22,7 @@ from .models import Model
 from .sessions import Hook, RequestSession, Scope, current_side
 from .settings import Settings
 from .transactions import Transaction
+from .watch import Watch
 
 if t.TYPE_CHECKING:
     from carboy import Carboy
@@ -87,7 +88,7 @@ class Database:
                 " of DATABASE_BINDS."
             )
         settings = Settings.of(app)
-        app.extensions[EXTENSION] = _State(self, Engines(settings))
+        app.extensions[EXTENSION] = _State(self, Engines(settings, Watch(app, settings.slow_query).watch))
         failures.answer(app)
         app.shell_context_processor(lambda: {"db": self})
         app.after_serving(self._dispose)

@@ -1,7 +1,7 @@
 """Engines, and with them connections, made where they may be made.
 
 A sync engine belongs to one process, an async one to one event loop: a connection that is carried into a forked child
-or onto another loop is used by two at once. So an engine is made at its first use, in the worker, and a child forgets it.
+or onto another loop is used by two at once. So an engine is made at its first use, in the worker; a child forgets it.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from sqlalchemy.util.concurrency import await_only, in_greenlet
 from carboy import current_app
 from carboy.concurrency import is_async, is_in_our_thread, keep
 
+from .watch import note_lazy_load
+
 if t.TYPE_CHECKING:
     from carboy.context import AppContext
 
@@ -83,6 +85,8 @@ def _tables(clause: t.Any) -> t.Iterator[t.Any]:
 def _note_statement(state: ORMExecuteState) -> None:
     if not state.is_select:
         t.cast(RequestSession, state.session).wrote = True
+    elif state.is_relationship_load:
+        note_lazy_load(state)
 
 
 @event.listens_for(RequestSession, "after_flush")

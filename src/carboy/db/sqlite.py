@@ -2,8 +2,8 @@
 
 Python's module begins a transaction too late, and SQLite's default upgrades a reading transaction to a writing one,
 which fails at once, whatever the timeout, if somebody else has written in between. Here a transaction begins with its
-first statement that writes (or locks), and with ``BEGIN IMMEDIATE``, which waits its turn. What is read before sees what
-is committed, as under READ COMMITTED, the default of PostgreSQL.
+first statement that writes (or locks), and with ``BEGIN IMMEDIATE``, which waits its turn. What is read before that
+sees what is committed, as under READ COMMITTED, the default of PostgreSQL.
 """
 
 from __future__ import annotations

@@ -344,11 +344,7 @@ class AppContext:
     async def _pop(self, exc: BaseException | None, inline: bool) -> None:
         try:
             if self._is_pushed_last:
-                try:
-                    await self.app._teardown_appcontext(self, exc, inline)
-                finally:
-                    if self.teardown_functions is not None:
-                        await self.app._teardown_context(self, exc, inline)
+                await self.app._teardown_appcontext(self, exc, inline)
         finally:
             current = _cv_app.get(None)
             _cv_app.set(self._pop_push()[1])
@@ -539,15 +535,12 @@ class RequestContext(AppContext):
                 pushed = self._leave_request()
                 try:
                     # A body that is still to be made keeps it (see stream_with_context).
-                    if self._is_left and pushed[2]:
-                        await app._teardown_appcontext(self, exc, inline)
+                    if self._is_left:
+                        tear_down = app._teardown_appcontext if pushed[2] else app._teardown_context
+                        await tear_down(self, exc, inline)
                 finally:
-                    try:
-                        if self._is_left and self.teardown_functions is not None:
-                            await app._teardown_context(self, exc, inline)
-                    finally:
-                        if pushed[2]:
-                            self._leave_app(pushed)
+                    if pushed[2]:
+                        self._leave_app(pushed)
             failed = False
         finally:
             background = self.request.background

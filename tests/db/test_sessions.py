@@ -164,6 +164,54 @@ def test_the_session_of_a_streamed_response_lasts_as_long_as_the_stream(app, db,
     assert checked_out(app, db) == 0
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_background_task_has_a_session_of_its_own(app, db, Beer, protocol, asynchronous):
+    done = threading.Event()
+
+    def work():
+        db.session.get(Beer, 1).name = "from a task"
+        db.session.commit()
+        done.set()
+
+    async def work_async():
+        (await db.session.get(Beer, 1)).name = "from a task"
+        await db.session.commit()
+        done.set()
+
+    @app.post("/")
+    def view():
+        app.add_background_task(work_async if asynchronous else work)
+        return "ok"
+
+    client = app.test_client(protocol=protocol)
+    with client.lifespan():
+        client.post("/")
+        assert done.wait(10)
+    with app.app_context():
+        assert db.session.get(Beer, 1).name == "from a task"
+    assert checked_out(app, db) == 0
+
+
+@pytest.mark.parametrize("outer", [False, True])
+def test_a_request_inside_a_context_has_a_session_of_its_own(app, db, protocol, outer):
+    ended = []
+
+    @app.get("/")
+    async def view():
+        await db.session.execute(text("SELECT 1"))
+        db.session.sync_session.close = lambda close=db.session.sync_session.close: (ended.append(1), close())
+        return "ok"
+
+    client = app.test_client(protocol=protocol)
+    if outer:
+        with app.app_context():
+            client.get("/")
+            assert ended == [1]
+    else:
+        client.get("/")
+    assert ended == [1]
+
+
 def test_sync_code_can_be_shared_with_async_views(app, db, Beer, protocol):
     def rename(id, name):
         db.session.get(Beer, id).name = name

@@ -20,6 +20,8 @@ from .models import Identified as Identified
 from .models import Model as Model
 from .models import Timestamps as Timestamps
 from .models import uuid7 as uuid7
+from .pages import Page as Page
+from .pages import Slice as Slice
 from .urls import DatabaseURLError as DatabaseURLError
 from .watch import BlockingQuery as BlockingQuery
 from .watch import OneByOne as OneByOne

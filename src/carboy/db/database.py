@@ -12,13 +12,14 @@ from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from carboy import abort, current_app
+from carboy import Blueprint, abort, current_app
 from carboy.concurrency import is_on_loop
 from carboy.context import innermost_context
 
 from . import failures
 from .engines import Engines
 from .models import Model
+from .pages import MAX_PER_PAGE, Numbered, Page, Slice, Sliced
 from .sessions import Hook, RequestSession, Scope, current_side
 from .settings import Settings
 from .transactions import Transaction
@@ -90,6 +91,8 @@ class Database:
         settings = Settings.of(app)
         app.extensions[EXTENSION] = _State(self, Engines(settings, Watch(app, settings.slow_query).watch))
         failures.answer(app)
+        # For the macros in its templates.
+        app.register_blueprint(Blueprint("carboy_db", __name__, template_folder="templates"))
         app.shell_context_processor(lambda: {"db": self})
         app.after_serving(self._dispose)
 
@@ -232,6 +235,66 @@ class Database:
             return self.aio.one_or_404(statement, description=description)
         return _one(session.scalars(statement), description)
 
+    def paginate(
+        self,
+        statement: Select[T],
+        *,
+        page: int | None = None,
+        per_page: int | None = None,
+        max_per_page: int = MAX_PER_PAGE,
+        count: bool = True,
+    ) -> Page[T]:
+        """Return one page of what a statement selects, by its number.
+
+        Args:
+            statement: With an order, so that pages do not overlap.
+            page: From 1 on; by default the ``page`` of the request's query, or 1.
+            per_page: Rows; by default the ``per_page`` of the request's query, or 20.
+            max_per_page: What a request may ask for at most.
+            count: Whether to count all rows, which takes a query of its own.
+
+        Raises:
+            NotFound: There is no such page.
+        """
+        session = self.session
+        if isinstance(session, AsyncSession):
+            return self.aio.paginate(statement, page=page, per_page=per_page, max_per_page=max_per_page, count=count)
+        asked = Numbered(statement, page, per_page, max_per_page)
+        rows: t.Any = session.scalars(asked.rows).all()
+        return asked.page(rows, session.scalar(asked.count) if count else None)
+
+    def paginate_by_key(
+        self,
+        statement: Select[T],
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        per_page: int | None = None,
+        max_per_page: int = MAX_PER_PAGE,
+    ) -> Slice[T]:
+        """Return some of what a statement selects, behind or before a row.
+
+        That costs the same however far it is, and neither repeats nor leaves out rows while others come and go.
+
+        Args:
+            statement: With an order whose columns together are unique and never NULL.
+            after: The cursor of an earlier slice; by default the ``after`` of the request's query.
+            before: The same for what is before.
+            per_page: Rows; by default the ``per_page`` of the request's query, or 20.
+            max_per_page: What a request may ask for at most.
+
+        Raises:
+            BadRequest: The cursor is not one of this list.
+            ValueError: The statement has no order.
+        """
+        session = self.session
+        if isinstance(session, AsyncSession):
+            return self.aio.paginate_by_key(
+                statement, after=after, before=before, per_page=per_page, max_per_page=max_per_page
+            )
+        asked = Sliced(statement, after, before, per_page, max_per_page)
+        return asked.slice(session.execute(asked.rows).all())
+
     # -- Transactions ------------------------------------------------------------------
 
     @t.overload
@@ -329,6 +392,33 @@ class AsyncDatabase:
     async def one_or_404(self, statement: Select[T], *, description: str | None = None) -> T:
         """Return the only row that a statement selects, or answer 404."""
         return _one(await self.session.scalars(statement), description)
+
+    async def paginate(
+        self,
+        statement: Select[T],
+        *,
+        page: int | None = None,
+        per_page: int | None = None,
+        max_per_page: int = MAX_PER_PAGE,
+        count: bool = True,
+    ) -> Page[T]:
+        """Return one page of what a statement selects, by its number; see `Database.paginate`."""
+        asked = Numbered(statement, page, per_page, max_per_page)
+        rows: t.Any = (await self.session.scalars(asked.rows)).all()
+        return asked.page(rows, await self.session.scalar(asked.count) if count else None)
+
+    async def paginate_by_key(
+        self,
+        statement: Select[T],
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        per_page: int | None = None,
+        max_per_page: int = MAX_PER_PAGE,
+    ) -> Slice[T]:
+        """Return some of what a statement selects, behind or before a row; see `Database.paginate_by_key`."""
+        asked = Sliced(statement, after, before, per_page, max_per_page)
+        return asked.slice((await self.session.execute(asked.rows)).all())
 
     async def run_sync(self, func: t.Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a sync function that uses ``db.session`` from async code, on the async connection.

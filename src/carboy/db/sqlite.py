@@ -55,7 +55,8 @@ def _limit_statements(engine: Engine, seconds: float) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: t.Any, record: t.Any) -> None:
         def is_over() -> bool:
-            return monotonic() > record.info.get("carboy.deadline", math.inf)
+            deadline: float = record.info.get("carboy.deadline", math.inf)
+            return monotonic() > deadline
 
         if hasattr(connection, "run_async"):
             connection.run_async(lambda driver: driver.set_progress_handler(is_over, _STEPS))

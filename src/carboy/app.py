@@ -872,10 +872,17 @@ class Carboy(Registry):
             await engine.teardown_request(self, ctx, exc, inline)
 
     async def _teardown_appcontext(self, ctx: AppContext, exc: BaseException | None, inline: bool) -> None:
-        if self.is_overridden("do_teardown_appcontext"):
-            self._call_override("do_teardown_appcontext", ctx, exc)
-        else:
-            await engine.teardown_appcontext(self, ctx, exc, inline)
+        try:
+            if self.is_overridden("do_teardown_appcontext"):
+                self._call_override("do_teardown_appcontext", ctx, exc)
+            else:
+                await engine.teardown_appcontext(self, ctx, exc, inline)
+        finally:
+            await self._teardown_context(ctx, exc, inline)
+
+    async def _teardown_context(self, ctx: AppContext, exc: BaseException | None, inline: bool) -> None:
+        if ctx.teardown_functions is not None:
+            await engine.teardown_context(self, ctx, exc, inline)
 
     # -- Contexts ----------------------------------------------------------------
 

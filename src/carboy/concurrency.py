@@ -58,6 +58,11 @@ def is_on_loop() -> bool:
     return asyncio is not None and asyncio._get_running_loop() is not None
 
 
+def is_in_our_thread() -> bool:
+    """Return whether the engine runs sync code in this thread: one piece of a request at a time."""
+    return getattr(_here, "is_ours", False)
+
+
 def step(coroutine: t.Coroutine[t.Any, t.Any, T]) -> T:
     """Run to its end a coroutine that never waits, without a loop.
 
@@ -322,6 +327,7 @@ class WorkerThreads:
         self._is_waking = True
 
     def _work(self) -> None:
+        _here.is_ours = True
         wake = threading.Lock()
         wake.acquire()
         is_woken = True
@@ -479,6 +485,7 @@ class LongLivedThreads:
         future.set_running_or_notify_cancel()
 
         def work() -> None:
+            _here.is_ours = True
             try:
                 result = context.run(func, *args)
             except BaseException as e:

@@ -36,7 +36,7 @@ if t.TYPE_CHECKING:
     from .http.request import Request
     from .http.websocket import WebSocket
     from .sessions import SessionMixin
-    from .typing import AfterRequestCallable
+    from .typing import AfterRequestCallable, TeardownCallable
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 C = t.TypeVar("C")
@@ -133,6 +133,27 @@ def current_app_context() -> AppContext:
     ctx: AppContext | None = active[0] if type(active) is tuple else active
     if ctx is None:
         raise RuntimeError(NO_APP_MESSAGE)
+    return ctx
+
+
+def innermost_context() -> AppContext:
+    """Return the context that was entered last, of an application or of a request.
+
+    What lives as long as the work at hand (a database session) is kept there.
+
+    Raises:
+        RuntimeError: No context is active.
+    """
+    active = _active.get(None)
+    if type(active) is tuple:
+        app_ctx, request_ctx = active
+        if app_ctx is None or (request_ctx is not None and request_ctx._shares_app_context):
+            active = request_ctx
+        else:
+            active = app_ctx
+    if active is None:
+        raise RuntimeError(NO_APP_MESSAGE)
+    ctx: AppContext = active
     return ctx
 
 
@@ -255,6 +276,18 @@ class AppContext:
 
     # The last push that was not popped.
     _pushed: Push | None = None
+
+    teardown_functions: list[TeardownCallable] | None = None
+
+    def call_at_teardown(self, func: TeardownCallable) -> None:
+        """Call *func* with the exception, or None, when this context is torn down.
+
+        After the application's own teardown functions, the last given first; for
+        what is opened while the context is used. It may be async.
+        """
+        if self.teardown_functions is None:
+            self.teardown_functions = []
+        self.teardown_functions.append(func)
 
     # How many bodies that are made later will enter this context again.
     _kept = 0
@@ -419,6 +452,11 @@ class RequestContext(AppContext):
         session.accessed = True
         return session
 
+    @property
+    def _shares_app_context(self) -> bool:
+        """Whether this was entered where a context of the same application was active, which stayed so."""
+        return self._pushed is not None and not self._pushed[2]
+
     def copy(self) -> RequestContext:
         """Return a new context for the same request and session.
 
@@ -495,12 +533,13 @@ class RequestContext(AppContext):
                     await app._teardown_request(self, exc, inline)
             finally:
                 pushed = self._leave_request()
-                if pushed[2]:
-                    try:
-                        # A body that is still to be made keeps it (see stream_with_context).
-                        if self._is_left:
-                            await app._teardown_appcontext(self, exc, inline)
-                    finally:
+                try:
+                    # A body that is still to be made keeps it (see stream_with_context).
+                    if self._is_left:
+                        tear_down = app._teardown_appcontext if pushed[2] else app._teardown_context
+                        await tear_down(self, exc, inline)
+                finally:
+                    if pushed[2]:
                         self._leave_app(pushed)
             failed = False
         finally:

@@ -21,6 +21,7 @@ LAYERS = [
     ["protocols"],
     ["app"],
     ["testing", "server", "cli", "doctor", "__init__", "__main__"],
+    ["db"],
     ["flask"],
 ]
 LAYER = {module: number for number, modules in enumerate(LAYERS) for module in modules}

@@ -1,0 +1,105 @@
+"""SQLite set up for a web application, and with transactions that do not fail halfway.
+
+Python's module begins a transaction too late, and SQLite's default upgrades a reading transaction to a writing one,
+which fails at once, whatever the timeout, if somebody else has written in between. Here a transaction begins with its
+first statement that writes (or locks), and with ``BEGIN IMMEDIATE``, which waits its turn. What is read before that
+sees what is committed, as under READ COMMITTED, the default of PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import typing as t
+from time import monotonic
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+
+BUSY_TIMEOUT = 5.0
+"""Seconds to wait for whoever is writing."""
+
+_STEPS = 10_000
+"""Steps of SQLite's virtual machine between two looks at the clock: some tenths of a millisecond."""
+
+_READS = re.compile(r"\s*(SELECT|VALUES|EXPLAIN|PRAGMA)\b", re.IGNORECASE)
+
+
+def set_up(engine: Engine, statement_timeout: float | None) -> None:
+    """Make the connections of *engine* fit for many users.
+
+    Args:
+        engine: Not connected yet. That of an async engine is its ``sync_engine``.
+        statement_timeout: In seconds; None for no limit.
+    """
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: t.Any, record: t.Any) -> None:
+        # The driver shall leave transactions alone; begin() is below.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
+        cursor.close()
+
+    event.listen(engine, "before_cursor_execute", _begin_before_write)
+    event.listen(engine, "savepoint", _begin_before_savepoint)
+    if statement_timeout is not None:
+        _limit_statements(engine, statement_timeout)
+
+
+def _limit_statements(engine: Engine, seconds: float) -> None:
+    """Interrupt what takes longer: SQLite has no setting for it, but asks a function every now and then."""
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: t.Any, record: t.Any) -> None:
+        def is_over() -> bool:
+            deadline: float = record.info.get("carboy.deadline", math.inf)
+            return monotonic() > deadline
+
+        if hasattr(connection, "run_async"):
+            connection.run_async(lambda driver: driver.set_progress_handler(is_over, _STEPS))
+        else:
+            connection.set_progress_handler(is_over, _STEPS)
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def begin(connection: Connection, *args: t.Any) -> None:
+        connection.connection.info["carboy.deadline"] = monotonic() + seconds
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def end(connection: Connection, *args: t.Any) -> None:
+        connection.connection.info.pop("carboy.deadline", None)
+
+    @event.listens_for(engine, "checkin")
+    def give_back(connection: t.Any, record: t.Any) -> None:
+        record.info.pop("carboy.deadline", None)
+
+
+def _begin_before_write(
+    connection: Connection, cursor: t.Any, statement: str, parameters: t.Any, context: t.Any, many: bool
+) -> None:
+    if _READS.match(statement) and not _locks(context):
+        return
+    begin(connection)
+
+
+def _begin_before_savepoint(connection: Connection, name: str) -> None:
+    begin(connection)
+
+
+def _locks(context: t.Any) -> bool:
+    """Return whether a SELECT asks for a lock, for which SQLite has no words."""
+    compiled = getattr(context, "compiled", None)
+    return getattr(getattr(compiled, "statement", None), "_for_update_arg", None) is not None
+
+
+def begin(connection: Connection) -> None:
+    """Begin a writing transaction, if *connection* is not in one and not in autocommit mode."""
+    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        return
+    driver: t.Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        cursor = connection.connection.cursor()
+        cursor.execute("BEGIN IMMEDIATE")
+        cursor.close()

@@ -15,6 +15,8 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from carboy.concurrency import at_exit, run_where
+
 from . import sqlite
 from .settings import Settings
 from .urls import DatabaseURLs
@@ -141,6 +143,17 @@ def _forget_after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+def _dispose_at_exit() -> None:
+    for engines in list(_all):
+        engines.dispose()
+        for loop in list(engines._async):
+            if loop.is_running():
+                run_where(loop, lambda inline, engines=engines: engines.dispose_async())  # type: ignore[misc]
+
+
+at_exit(_dispose_at_exit)
 
 
 def _connect_args(url: URL, settings: Settings) -> dict[str, t.Any]:

@@ -20,11 +20,11 @@ app = carboy.Carboy(__name__)
 
 @app.get("/")
 async def index():
-    time.sleep(1)
-    await asyncio.sleep(1)
+    time.sleep(0.1)
+    await asyncio.sleep(0.1)
 
     def elsewhere():
-        time.sleep(1)
+        time.sleep(0.1)
 
     await asyncio.to_thread(elsewhere)
     return "ok"
@@ -34,14 +34,14 @@ async def index():
 async def hook():
     import urllib.request as web
 
-    sleep(1)
+    sleep(0.1)
     web.urlopen("http://localhost")
     subprocess.run(["true"])
 
 
 @app.get("/sync")
 def sync():
-    time.sleep(1)
+    time.sleep(0.1)
     return "ok"
 """
 
@@ -99,8 +99,8 @@ def test_blocking_calls_in_async_functions_are_named_with_their_line(examine, tm
             found[lines[int(line)]] = text
     hook = "() holds up the event loop, in the before_request function 'hook'"
     assert found == {
-        "time.sleep(1)": "time.sleep() holds up the event loop, in the view of 'index'",
-        "sleep(1)": f"sleep{hook}",
+        "time.sleep(0.1)": "time.sleep() holds up the event loop, in the view of 'index'",
+        "sleep(0.1)": f"sleep{hook}",
         'web.urlopen("http://localhost")': f"web.urlopen{hook}",
         'subprocess.run(["true"])': f"subprocess.run{hook}",
     }

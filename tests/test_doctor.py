@@ -14,13 +14,16 @@ import time
 from time import sleep
 
 import carboy
+from carboy import request
 
 app = carboy.Carboy(__name__)
 
 
 @app.get("/")
 async def index():
+    carboy.g.seen = request.get_json(silent=True)
     time.sleep(0.1)
+    app.logger.info("slept")
     await asyncio.sleep(0.1)
 
     def elsewhere():

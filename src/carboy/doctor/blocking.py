@@ -7,7 +7,7 @@ import builtins
 import inspect
 import textwrap
 import typing as t
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from .findings import Finding, Level
 
@@ -128,8 +128,11 @@ def _instead_of(words: list[str], names: dict[str, t.Any], imported: dict[str, s
         name = ".".join([root.__name__, *words[1:]])
     elif root is open:
         name = "open"
+    elif isinstance(root, (type, FunctionType, BuiltinFunctionType)):
+        name = ".".join([root.__module__ or "", root.__qualname__, *words[1:]])
     else:
-        name = ".".join([getattr(root, "__module__", None) or "", getattr(root, "__qualname__", ""), *words[1:]])
+        # An object, perhaps a proxy of something that is not there now: nothing is known of its methods.
+        return None
     name = name.removeprefix("builtins.")
     if name in _HARMLESS:
         return None

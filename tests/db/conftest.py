@@ -77,6 +77,8 @@ def make_app(url, tmp_path, db):
 
     yield make
     for app in apps:
+        # Loggers are known by name, to later tests as well.
+        app.logger.disabled = False
         with app.app_context():
             app.async_to_sync(db.engines.dispose_async)()
             db.engines.dispose()

@@ -3,9 +3,10 @@
 import os
 import socket
 import uuid
+from contextlib import ExitStack, contextmanager
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import MetaData, NullPool, create_engine, make_url, text
 
 from carboy import Carboy
 from carboy.db import Database
@@ -34,23 +35,45 @@ def kind(request):
     return request.param
 
 
+@pytest.fixture(scope="session")
+def databases():
+    """Gives the URL of a database on a server, made for this run of the tests."""
+    made = {}
+    with ExitStack() as stack:
+
+        def get(kind):
+            if kind not in made:
+                made[kind] = stack.enter_context(_database(kind))
+            return made[kind]
+
+        yield get
+
+
+@contextmanager
+def _database(kind):
+    server = _require(kind)
+    name = f"carboy_{uuid.uuid4().hex[:12]}"
+    engine = create_engine(server.set(drivername=DRIVERS[kind]), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield server.set(database=name)
+    with engine.connect() as connection:
+        force = " WITH (FORCE)" if kind == "postgresql" else ""
+        connection.execute(text(f"DROP DATABASE {name}{force}"))
+
+
 @pytest.fixture
-def url(kind, tmp_path):
-    """The URL of a new, empty database."""
+def url(kind, tmp_path, databases):
+    """The URL of an empty database."""
     if kind == "sqlite":
         yield f"sqlite:///{tmp_path / 'test.sqlite'}"
         return
-    server = _require(kind)
-    name = f"carboy_{uuid.uuid4().hex[:12]}"
-    engine = create_engine(server.set(drivername=DRIVERS[kind]), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-        try:
-            yield server.set(database=name).render_as_string(hide_password=False)
-        finally:
-            force = " WITH (FORCE)" if kind == "postgresql" else ""
-            connection.execute(text(f"DROP DATABASE {name}{force}"))
-    engine.dispose()
+    database = databases(kind)
+    yield database.render_as_string(hide_password=False)
+    engine = create_engine(database.set(drivername=DRIVERS[kind]), poolclass=NullPool)
+    metadata = MetaData()
+    metadata.reflect(engine)
+    metadata.drop_all(engine)
 
 
 @pytest.fixture(params=["wsgi", "asgi", "rsgi"])

@@ -237,7 +237,9 @@ def test_nothing_of_a_call_is_kept_when_it_is_over(workers, make_loop, ending):
 
     gc.disable()
     try:
-        assert run_loop(make_loop, serve())() is None
+        alive = run_loop(make_loop, serve())
+        # On a busy machine another thread may have answered that call.
+        wait_until(lambda: alive() is None)
     finally:
         gc.enable()
 

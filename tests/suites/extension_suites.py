@@ -25,7 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from extensions_page import PAGE, page
-from thirdparty import CACHE, FLASK_VERSION, ROOT, clean_environ, environment, outcomes, poison_folder, sdist
+from thirdparty import (
+    CACHE,
+    FLASK_VERSION,
+    ROOT,
+    clean_environ,
+    environment,
+    outcomes,
+    own_and_pytest_arguments,
+    poison_folder,
+    sdist,
+)
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "extensions.json"
@@ -117,7 +127,7 @@ def compare(suite: Suite, on_flask: dict[str, Any], on_carboy: dict[str, Any]) -
 
 def main() -> int:
     """Run the suites; return 0 if carboy is as good as Flask everywhere."""
-    own, _, pytest_arguments = _split(sys.argv[1:])
+    own, pytest_arguments = own_and_pytest_arguments()
     suites = read_suites()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("extensions", nargs="*", help="by default all")
@@ -164,13 +174,6 @@ def main() -> int:
         PAGE.write_text(page())
     print(f"worse on carboy: {', '.join(worse) or 'none'}")
     return 1 if worse else 0
-
-
-def _split(arguments: list[str]) -> tuple[list[str], str, list[str]]:
-    if "--" not in arguments:
-        return arguments, "", []
-    at = arguments.index("--")
-    return arguments[:at], "--", arguments[at + 1 :]
 
 
 if __name__ == "__main__":

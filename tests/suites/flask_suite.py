@@ -19,7 +19,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from thirdparty import CACHE, FLASK_VERSION, ROOT, clean_environ, environment, outcomes, poison_folder, sdist
+from thirdparty import (
+    CACHE,
+    FLASK_VERSION,
+    ROOT,
+    clean_environ,
+    environment,
+    outcomes,
+    own_and_pytest_arguments,
+    poison_folder,
+    sdist,
+)
 
 TEST_PACKAGES = [f"flask=={FLASK_VERSION}", "pytest<9", "asgiref", "greenlet", "python-dotenv", "cryptography"]
 
@@ -81,11 +91,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suites", nargs="*", help=f"of {', '.join(SUITES)}; all by default")
     parser.add_argument("--baseline", action="store_true", help="run on the real Flask")
-    own = sys.argv[1:]
-    pytest_arguments: list[str] = []
-    if "--" in own:
-        at = own.index("--")
-        own, pytest_arguments = own[:at], own[at + 1 :]
+    own, pytest_arguments = own_and_pytest_arguments()
     options = parser.parse_args(own)
     unknown = set(options.suites) - set(SUITES)
     if unknown:

@@ -81,6 +81,13 @@ def clean_environ() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key != "CI" and not key.startswith(changing)}
 
 
+def own_and_pytest_arguments() -> tuple[list[str], list[str]]:
+    """Return this program's arguments: its own, and those behind ``--`` for pytest."""
+    arguments = sys.argv[1:]
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:at], arguments[at + 1 :]
+
+
 def free_port() -> int:
     """Return a port of this machine that nobody listens at."""
     with socket.socket() as probe:

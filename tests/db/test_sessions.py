@@ -255,3 +255,24 @@ def test_an_app_without_the_database_is_told(app, db):
         other.init_app(app)
     with Carboy("none").app_context(), pytest.raises(RuntimeError, match="'none'"):
         db.session  # noqa: B018
+
+
+def test_bytes_come_back_as_they_were(make_app, db):
+    class Label(db.Model):
+        id: Mapped[int] = mapped_column(primary_key=True)
+        picture: Mapped[bytes]
+
+    app = make_app()
+    pictures = [b"\x89PNG\r\n\x1a\n\x00'\"%\\", bytes(range(256))]
+
+    @app.post("/")
+    async def post():
+        async with db.transaction() as session:
+            session.add_all([Label(picture=picture) for picture in pictures])
+        return ""
+
+    with app.app_context():
+        db.create_all()
+    assert app.test_client().post("/").status_code == 200
+    with app.app_context():
+        assert list(db.session.scalars(select(Label.picture).order_by(Label.id))) == pictures

@@ -180,6 +180,15 @@ class Database:
             scope = scopes[kind] = Scope(self, ctx, replica=replica)
         return current_side(scope.asynchronous()) if is_on_loop() else scope.sync()
 
+    def pending_session(self) -> RequestSession | None:
+        """Return the current session, in async code its sync side, if it has something to commit.
+
+        For what is to be stored with an application's data, or not at all. Makes no session.
+        """
+        scopes: dict[str, Scope] | None = getattr(innermost_context(), "database_scopes", None)
+        scope = None if scopes is None else scopes.get("main")
+        return None if scope is None else scope.pending()
+
     def new_session(self, *, replica: int | None = None, **options: t.Any) -> RequestSession:
         """Return a session of its own, to be closed by the caller: ``with db.new_session() as session:``.
 

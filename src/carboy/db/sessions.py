@@ -20,7 +20,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 from carboy import current_app
-from carboy.concurrency import is_async, is_in_our_thread, keep
+from carboy.concurrency import is_async, is_in_our_thread, is_on_loop, keep
 
 from .watch import note_lazy_load
 
@@ -60,6 +60,11 @@ class RequestSession(Session):
             self.after_commit.append((self.get_nested_transaction(), hook))
         else:
             _run_hook(self, hook)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a commit would write something, or `transaction` will commit it."""
+        return self.transaction is not None or self.wrote or bool(self.new or self.dirty or self.deleted)
 
     def get_bind(self, mapper: t.Any = None, *, clause: t.Any = None, bind: t.Any = None, **kw: t.Any) -> t.Any:
         """Return the engine for a statement, by its first table's metadata."""
@@ -170,6 +175,17 @@ class Scope:
             self._ctx.call_at_teardown(self._close_async)
             session = self._session = self._database.aio.new_session(**self._options)
         return session
+
+    def pending(self) -> RequestSession | None:
+        """Return what `sync` or `asynchronous` would (of it, the sync side), if it has something to commit."""
+        session: t.Any
+        if is_on_loop():
+            task = asyncio.current_task()
+            session = self._session if task is self._task else self._others.get(t.cast(t.Any, task))
+            session = None if session is None else session.sync_session
+        else:
+            session = self._threads.get(None if is_in_our_thread() else threading.get_ident())
+        return session if session is not None and session.is_pending else None
 
     def _for_other_task(self, task: asyncio.Task[t.Any] | None) -> AsyncSession:
         if task is None:

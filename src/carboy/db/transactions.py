@@ -155,7 +155,7 @@ class _Work:
         else:
             if session.in_transaction():
                 # What was written before belongs to it. What was only read has its own snapshot, which ends here.
-                self._joined = session.wrote or bool(session.new or session.dirty or session.deleted)
+                self._joined = session.is_pending
                 if not self._joined:
                     session.commit()
             if not self._joined:

@@ -161,7 +161,10 @@ class SQLEngine:
         j = jobs.c
         holders: dict[str | None, str] = {}
         for some in _parts(keys):
-            holders |= dict(connection.execute(sa.select(j.active_key, j.id).where(j.active_key.in_(some))).tuples())
+            holders |= {
+                row[0]: row[1]
+                for row in connection.execute(sa.select(j.active_key, j.id).where(j.active_key.in_(some)))
+            }
         return [m.id if m.unique is None else holders.get(m.unique, m.id) for m, _ in messages]
 
     # -- Claiming ----------------------------------------------------------------------------

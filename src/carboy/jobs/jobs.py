@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import typing as t
 import weakref
@@ -33,6 +34,8 @@ EXTENSION = "carboy.jobs"
 _GROUP_KEPT = 7 * 86400.0
 
 Encoded = tuple[Message, bytes]
+Group = tuple[str, int, Encoded | None, float]
+"""What `Engine.open_group` is given."""
 
 
 class Jobs:
@@ -360,7 +363,8 @@ class JobsState:
         self._putters.pop(loop, None)
         task = self._engines.pop(loop, None)
         if task is not None:
-            await (await task).close()
+            with contextlib.suppress(Exception):  # It could not be opened: who asked for it was told.
+                await (await task).close()
         blocking, self._blocking = self._blocking, None
         if blocking is not None:
             await blocking.close()
@@ -384,14 +388,15 @@ class JobsState:
     ) -> list[Queued[t.Any]]:
         """Queue jobs, from the event loop."""
         encoded = self._encode(messages)
-        engine = await self.engine()
-        if group is not None:
-            await engine.open_group(*self._group(messages, group))
+        opened = None if group is None else self._group(len(messages), *group)
         session = self._pending_session()
         if session is not None:
             from .transactions import put_async
 
-            return self._queued(messages, await put_async(self, session, encoded))
+            return self._queued(messages, await put_async(self, session, encoded, opened))
+        engine = await self.engine()
+        if opened is not None:
+            await engine.open_group(*opened)
         loop = asyncio.get_running_loop()
         putter = self._putters.get(loop)
         if putter is None:
@@ -402,17 +407,17 @@ class JobsState:
         self, messages: list[Message], group: tuple[str, Message | None] | None = None
     ) -> list[Queued[t.Any]]:
         """Queue jobs, from sync code."""
-        # PERF: an engine that can is spared the way to an event loop and back.
-        engine = self.blocking_engine()
-        if engine is None or group is not None:
-            return run_blocking(self.put(messages, group))
-        encoded = self._encode(messages)
         session = self._pending_session()
         if session is not None:
             from .transactions import put
 
-            return self._queued(messages, put(self, session, encoded))
-        return self._queued(messages, engine.put_now(encoded))
+            opened = None if group is None else self._group(len(messages), *group)
+            return self._queued(messages, put(self, session, self._encode(messages), opened))
+        # PERF: an engine that can is spared the way to an event loop and back.
+        engine = self.blocking_engine()
+        if engine is None or group is not None:
+            return run_blocking(self.put(messages, group))
+        return self._queued(messages, engine.put_now(self._encode(messages)))
 
     def _pending_session(self) -> t.Any:
         """Return the current session of the application's database, if it has something to commit."""
@@ -434,25 +439,19 @@ class JobsState:
         state = self.app.extensions.get("carboy.db")
         return None if state is None else state.engines.urls(None).sync
 
-    def _encode(self, messages: list[Message]) -> list[Encoded]:
+    def _encode(self, messages: list[Message], *, check: bool = True) -> list[Encoded]:
         headers = _headers()
         limit = self.settings.max_payload
         for message in messages:
             job = self.jobs.registry.get(message.name)
-            if job is not None:
+            if job is not None and check:
                 job.signature.check(tuple(message.args), message.kwargs)
             message.headers = headers | message.headers
         return [(message, encode_message(message, limit)) for message in messages]
 
-    def _group(
-        self, messages: list[Message], group: tuple[str, Message | None]
-    ) -> tuple[str, int, Encoded | None, float]:
-        name, last = group
-        then = None
-        if last is not None:
-            last.headers = _headers() | last.headers
-            then = last, encode_message(last, self.settings.max_payload)
-        return name, len(messages), then, clock.now() + _GROUP_KEPT
+    def _group(self, size: int, name: str, last: Message | None) -> Group:
+        then = None if last is None else self._encode([last], check=False)[0]
+        return name, size, then, clock.now() + _GROUP_KEPT
 
     def _queued(self, messages: list[Message], ids: list[str]) -> list[Queued[t.Any]]:
         pairs = zip(messages, ids, strict=True)

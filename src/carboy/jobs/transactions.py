@@ -13,10 +13,10 @@ import typing as t
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
-from sqlalchemy.util.concurrency import greenlet_spawn
+from sqlalchemy.util.concurrency import await_only, greenlet_spawn, in_greenlet
 
 from carboy import Carboy
-from carboy.concurrency import is_on_loop, run_blocking
+from carboy.concurrency import run_blocking
 
 from . import clock
 from .message import Message, decode_message
@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
     from carboy.db.sessions import RequestSession
 
     from .engines import Engine
-    from .jobs import Encoded, JobsState
+    from .jobs import Encoded, Group, JobsState
 
 _LEFT_BEHIND = 5.0
 """Seconds after which a job in the outbox is anybody's to hand over."""
@@ -47,31 +47,44 @@ def pending_session(app: Carboy) -> RequestSession | None:
     return session
 
 
-async def put_async(state: JobsState, session: RequestSession, messages: list[Encoded]) -> list[str]:
+async def put_async(
+    state: JobsState, session: RequestSession, messages: list[Encoded], group: Group | None
+) -> list[str]:
     """`put` for async code."""
-    ids: list[str] = await greenlet_spawn(put, state, session, messages)
+    ids: list[str] = await greenlet_spawn(put, state, session, messages, group)
     return ids
 
 
-def put(state: JobsState, session: RequestSession, messages: list[Encoded]) -> list[str]:
+def put(state: JobsState, session: RequestSession, messages: list[Encoded], group: Group | None) -> list[str]:
     """Queue jobs in the transaction of *session*."""
     engine = state.blocking_engine()
     connection = session.connection()
     session.wrote = True
     if _is_same(getattr(engine, "url", None), connection.engine.url):
-        ids: list[str] = t.cast(t.Any, engine).insert_with(connection, messages)
+        ids: list[str] = t.cast(t.Any, engine).insert_with(connection, messages, group)
         return ids
     _make_outbox(connection)
     now = clock.now()
     connection.execute(
         sa.insert(outbox), [{"id": message.id, "created_at": now, "body": body} for message, body in messages]
     )
+    if group is not None:
+        # At once: without its members it is nothing, and is forgotten after its time.
+        _wait_for(_open_group(state, group))
     hand_over = functools.partial(_hand_over, state, connection.engine, messages)
-    if is_on_loop():
-        session.call_after_commit(hand_over)
-    else:
-        session.call_after_commit(lambda: run_blocking(hand_over()))
+    session.call_after_commit(lambda: _wait_for(hand_over()))
     return [message.id for message, _ in messages]
+
+
+def _wait_for(coroutine: t.Coroutine[t.Any, t.Any, None]) -> None:
+    if in_greenlet():
+        await_only(coroutine)
+    else:
+        run_blocking(coroutine)
+
+
+async def _open_group(state: JobsState, group: Group) -> None:
+    await (await state.engine()).open_group(*group)
 
 
 def _is_same(one: sa.URL | None, other: sa.URL) -> bool:

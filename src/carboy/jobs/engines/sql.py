@@ -80,7 +80,6 @@ class SQLEngine:
     async def open(self) -> None:
         """See `Engine.open`."""
         await self._run(self.open_now)
-        await self._listener.open()
 
     def open_now(self) -> None:
         """The same for who only puts jobs, from sync code."""
@@ -138,8 +137,13 @@ class SQLEngine:
         with self._begin() as connection:
             return self.insert(connection, messages)
 
-    def insert_with(self, connection: Connection, messages: Sequence[tuple[Message, bytes]]) -> list[str]:
-        """Put jobs in an application's own transaction on this database."""
+    def insert_with(
+        self,
+        connection: Connection,
+        messages: Sequence[tuple[Message, bytes]],
+        group: tuple[str, int, tuple[Message, bytes] | None, float] | None = None,
+    ) -> list[str]:
+        """Put jobs, or a group of them, in an application's own transaction on this database."""
         if not self._ready:
             if self._kind in ("mysql", "mariadb"):
                 # There, making a table would commit the transaction; and nobody else's is in its way.
@@ -147,6 +151,8 @@ class SQLEngine:
             else:
                 # Not so on SQLite, where no other connection can write now. If it is rolled back, so are the tables.
                 self._ready = self._make_tables(connection)
+        if group is not None:
+            self._insert_group(connection, *group)
         return self.insert(connection, messages)
 
     def insert(self, connection: Connection, messages: Sequence[tuple[Message, bytes]]) -> list[str]:
@@ -353,12 +359,11 @@ class SQLEngine:
 
     async def open_group(self, group: str, size: int, then: tuple[Message, bytes] | None, expires_at: float) -> None:
         """See `Engine.open_group`."""
-        await self._write(self.insert_group, group, size, then, expires_at)
+        await self._write(self._insert_group, group, size, then, expires_at)
 
-    def insert_group(
+    def _insert_group(
         self, connection: Connection, group: str, size: int, then: tuple[Message, bytes] | None, expires_at: float
     ) -> None:
-        """Begin a group in a transaction."""
         body = None if then is None else then[1]
         connection.execute(sa.insert(groups).values(id=group, remaining=size, body=body, expires_at=expires_at))
 
@@ -730,11 +735,8 @@ class _Polling:
         self._engine = engine
         self._pause = _MYSQL_POLL[0]
 
-    async def open(self) -> None:
-        pass
-
     async def close(self) -> None:
-        pass
+        """Let go of what `wait` has opened."""
 
     def found(self, anything: bool) -> None:
         self._pause = _MYSQL_POLL[0] if anything else min(self._pause * 2, _MYSQL_POLL[1])
@@ -749,20 +751,19 @@ class _DataVersion(_Polling):
     _connection: t.Any = None
     _seen: int | None = None
 
-    async def open(self) -> None:
-        import sqlite3
-
-        # Read on the loop: it is a look at shared memory, without a lock.
-        self._connection = sqlite3.connect(
-            self._engine.url.database or "", check_same_thread=False, isolation_level=None
-        )
-
     async def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     async def wait(self, seconds: float) -> None:
+        if self._connection is None:
+            import sqlite3
+
+            # Read on the loop: it is a look at shared memory, without a lock.
+            self._connection = sqlite3.connect(
+                self._engine.url.database or "", check_same_thread=False, isolation_level=None
+            )
         end = time.monotonic() + seconds
         while True:
             version = self._connection.execute("PRAGMA data_version").fetchone()[0]
@@ -782,10 +783,6 @@ class _Notifications(_Polling):
         super().__init__(engine)
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-
-    async def open(self) -> None:
-        if self._task is None:
-            self._task = asyncio.create_task(self._listen())
 
     async def close(self) -> None:
         if self._task is not None:
@@ -810,6 +807,8 @@ class _Notifications(_Polling):
                 await asyncio.sleep(0.2)
 
     async def wait(self, seconds: float) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._listen())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()

@@ -8,7 +8,6 @@ worker. An engine puts a job once, however often it is handed over.
 from __future__ import annotations
 
 import asyncio
-import functools
 import typing as t
 
 import sqlalchemy as sa
@@ -71,8 +70,7 @@ def put(state: JobsState, session: RequestSession, messages: list[Encoded], grou
     if group is not None:
         # At once: without its members it is nothing, and is forgotten after its time.
         _wait_for(_open_group(state, group))
-    hand_over = functools.partial(_hand_over, state, connection.engine, messages)
-    session.call_after_commit(lambda: _wait_for(hand_over()))
+    session.call_after_commit(lambda: _wait_for(_hand_over(state, messages)))
     return [message.id for message, _ in messages]
 
 
@@ -109,9 +107,10 @@ def _make_outbox(connection: sa.Connection) -> None:
 _has_outbox: set[sa.Engine] = set()
 
 
-async def _hand_over(state: JobsState, database: sa.Engine, messages: list[Encoded]) -> None:
+async def _hand_over(state: JobsState, messages: list[Encoded]) -> None:
     engine = await state.engine()
     await engine.put(messages)
+    database: sa.Engine = state.app.extensions["carboy.db"].engines.sync()
     await asyncio.to_thread(_forget, database, [message.id for message, _ in messages])
 
 

@@ -65,7 +65,9 @@ def app(jobs, jobs_url, tmp_path):
     app = Carboy("brewery", instance_path=str(tmp_path))
     app.config.update(TESTING=True, JOBS_URL=jobs_url, JOBS_LEASE=1)
     jobs.init_app(app)
-    return app
+    yield app
+    with app.app_context():
+        app.async_to_sync(app.extensions["carboy.jobs"].close)()
 
 
 @pytest.fixture

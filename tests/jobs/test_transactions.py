@@ -42,7 +42,6 @@ def app(app, db, jobs_url, where, tmp_path):
         db.create_all()
     yield app
     with app.app_context():
-        app.async_to_sync(app.extensions["carboy.jobs"].close)()
         app.async_to_sync(db.engines.dispose_async)()
         db.engines.dispose()
 

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from carboy import Carboy, current_app, has_request_context, request
 from carboy.concurrency import is_on_loop, run_blocking
+from carboy.lazy import lazy
 
 from . import clock
+from .embedded import EmbeddedWorker, is_wanted
 from .engines import Engine, Open, engine_for
-from .engines.contract import Limit
-from .handles import Queued
+from .engines.contract import Limit, Query, Record
+from .handles import JobFailed, Queued
 from .identity import new_id
 from .job import Job, Options, Prepared, Seconds, seconds_of
 from .message import Member, Message, encode_message
@@ -73,16 +75,15 @@ class Jobs:
 
         Raises:
             RuntimeError: The application has jobs already.
-            ValueError: A setting cannot be used.
         """
         if EXTENSION in app.extensions:
             raise RuntimeError(f"{app!r} has jobs already. Make one Jobs for an application.")
-        app.extensions[EXTENSION] = JobsState(self, app, Settings.of(app))
-        app.shell_context_processor(lambda: {"jobs": self})
-        app.after_serving(self._close)
+        from .commands import jobs_command
 
-    async def _close(self) -> None:
-        await self.of_app.close()
+        state = app.extensions[EXTENSION] = JobsState(self, app)
+        app.shell_context_processor(lambda: {"jobs": self})
+        app.cli.add_command(jobs_command)
+        app.while_serving(state.serve)
 
     @property
     def of_app(self) -> JobsState:
@@ -213,6 +214,26 @@ class Jobs:
             return t.cast("list[Queued[R]]", self.of_app.put(messages))
         return self.of_app.put_blocking(messages)
 
+    def drain(self) -> list[Record]:
+        """Run here what is due, one job after the other, until there is nothing: for tests.
+
+        To be awaited in async code.
+
+        Returns:
+            The jobs, in the order in which they ran; one that was tried again stands there once for each run.
+        """
+        found: list[Record] = self.either(self.of_app.drain())
+        return found
+
+    def queued(self, job: Job[..., t.Any] | None = None) -> list[Record]:
+        """Return what waits, the oldest first: for tests. To be awaited in async code.
+
+        Args:
+            job: Only of this function.
+        """
+        found: list[Record] = self.either(self.of_app.waiting(None if job is None else job.name))
+        return found
+
     def get(self, job_id: str) -> Queued[t.Any]:
         """Return the job of an id that you have kept; whether it exists, its methods say."""
         return Queued(self, job_id)
@@ -278,6 +299,14 @@ class AsyncJobs:
         """See `Jobs.enqueue_all`."""
         return await self._jobs.of_app.put([one.message for one in prepared])
 
+    async def drain(self) -> list[Record]:
+        """See `Jobs.drain`."""
+        return await self._jobs.of_app.drain()
+
+    async def queued(self, job: Job[..., t.Any] | None = None) -> list[Record]:
+        """See `Jobs.queued`."""
+        return await self._jobs.of_app.waiting(None if job is None else job.name)
+
     async def chain(self, *steps: Prepared[t.Any]) -> Queued[t.Any]:
         """See `Jobs.chain`."""
         return await t.cast("t.Awaitable[Queued[t.Any]]", self._jobs.chain(*steps))
@@ -294,12 +323,10 @@ class JobsState:
 
     Attributes:
         jobs: Whose.
-        settings: Of the application.
     """
 
-    def __init__(self, jobs: Jobs, app: Carboy, settings: Settings) -> None:
+    def __init__(self, jobs: Jobs, app: Carboy) -> None:
         self.jobs = jobs
-        self.settings = settings
         self._app = weakref.ref(app)
         self._make: Open | None = None
         self._forget()
@@ -317,6 +344,25 @@ class JobsState:
     def app(self) -> Carboy:
         """The application."""
         return t.cast(Carboy, self._app())
+
+    @lazy
+    def settings(self) -> Settings:
+        """What the configuration said at the first use.
+
+        Raises:
+            ValueError: A setting cannot be used.
+        """
+        return Settings.of(self.app)
+
+    async def serve(self) -> t.AsyncGenerator[None, None]:
+        """Run the jobs in the process that serves, if that is wanted; close the engine in the end."""
+        worker = EmbeddedWorker(self) if is_wanted(self) else None
+        if worker is not None:
+            worker.start()
+        yield
+        if worker is not None:
+            await worker.stop()
+        await self.close()
 
     def make_engine(self) -> Engine:
         """Return a new engine, not connected yet.
@@ -369,6 +415,27 @@ class JobsState:
         if blocking is not None:
             await blocking.close()
 
+    # -- For tests ---------------------------------------------------------------------------
+
+    async def drain(self) -> list[Record]:
+        """See `Jobs.drain`."""
+        from .worker import Worker
+
+        return await Worker(self).run_due()
+
+    async def _put_eagerly(self, engine: Engine, encoded: list[Encoded]) -> list[str]:
+        ids = await engine.put(encoded)
+        for record in await self.drain():
+            if record.state != "done" and record.id in ids:
+                raise JobFailed(record.error or record.state)
+        return ids
+
+    async def waiting(self, name: str | None) -> list[Record]:
+        """See `Jobs.queued`."""
+        names = () if name is None else (name,)
+        query = Query(states=("queued", "scheduled", "parked"), names=names, limit=10_000)
+        return (await (await self.engine()).find(query))[::-1]
+
     # -- Schedules ---------------------------------------------------------------------------
 
     def clock_for(self, engine: Engine) -> ScheduleClock:
@@ -397,6 +464,8 @@ class JobsState:
         engine = await self.engine()
         if opened is not None:
             await engine.open_group(*opened)
+        if self.settings.eager:
+            return self._queued(messages, await self._put_eagerly(engine, encoded))
         loop = asyncio.get_running_loop()
         putter = self._putters.get(loop)
         if putter is None:
@@ -415,7 +484,7 @@ class JobsState:
             return self._queued(messages, put(self, session, self._encode(messages), opened))
         # PERF: an engine that can is spared the way to an event loop and back.
         engine = self.blocking_engine()
-        if engine is None or group is not None:
+        if engine is None or group is not None or self.settings.eager:
             return run_blocking(self.put(messages, group))
         return self._queued(messages, engine.put_now(self._encode(messages)))
 

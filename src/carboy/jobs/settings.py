@@ -15,6 +15,7 @@ DEFAULTS: dict[str, t.Any] = {
     "JOBS_EAGER": False,
     "JOBS_CONCURRENCY": 20,
     "JOBS_DRAIN": 25.0,
+    "JOBS_EMBEDDED": None,
 }
 """Names and defaults; times are in seconds, sizes in bytes. docs/jobs.md says what they mean."""
 
@@ -30,6 +31,7 @@ class Settings:
         eager: Whether jobs run where they are queued: for tests.
         concurrency: How many jobs a worker runs at the same time.
         drain: Seconds that running jobs have to end when their worker is told to.
+        embedded: Whether the processes that serve run jobs, too; None if the command that started them says so.
     """
 
     url: str | None
@@ -38,6 +40,7 @@ class Settings:
     eager: bool
     concurrency: int
     drain: float
+    embedded: bool | None
 
     @classmethod
     def of(cls, app: Carboy) -> Settings:
@@ -56,6 +59,7 @@ class Settings:
             bool(config["JOBS_EAGER"]),
             int(config["JOBS_CONCURRENCY"]),
             float(config["JOBS_DRAIN"]),
+            config["JOBS_EMBEDDED"],
         )
         if found.lease < 1:
             raise ValueError(f"JOBS_LEASE is {found.lease} seconds; it is 1 or more.")

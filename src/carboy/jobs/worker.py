@@ -11,7 +11,7 @@ import typing as t
 from carboy.concurrency import LongLivedThreads
 
 from . import clock
-from .engines.contract import Claim, Engine, Outcome, Wanted, WorkerInfo
+from .engines.contract import Claim, Engine, Outcome, Record, Wanted, WorkerInfo
 from .identity import new_id
 from .message import PayloadError, decode_message
 from .running import Run
@@ -112,15 +112,15 @@ class Worker:
             await asyncio.wait_for(self._stopping.wait(), pause)
         return min(pause * 2, _LAST_PAUSE)
 
-    async def run_due(self) -> list[str]:
+    async def run_due(self) -> list[Record]:
         """Run what is due, one job after the other, until there is nothing: for tests.
 
         Returns:
-            The ids of the jobs, in the order in which they ran.
+            The jobs, in the order in which they ran.
         """
         engine = await self._state.engine()
         watch = self._state.clock_for(engine)
-        ran: list[str] = []
+        ran: list[Record] = []
         while True:
             await watch.tick()
             await engine.sweep(self.wanted)
@@ -133,7 +133,9 @@ class Worker:
                 await run.task
             outcomes, self._outcomes = self._outcomes, []
             await engine.settle(outcomes)
-            ran.append(claims[0].id)
+            record = await engine.get(claims[0].id)
+            if record is not None:
+                ran.append(record)
 
     # -- Taking ------------------------------------------------------------------------
 

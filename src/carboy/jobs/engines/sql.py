@@ -372,7 +372,10 @@ class SQLEngine:
 
         def write(connection: Connection) -> bool:
             s = slots.c
-            taken = connection.execute(_or_ignore(sa.insert(slots), self._kind), [{"name": name, "slot": slot}])
+            taken = connection.execute(
+                _or_ignore(sa.insert(slots), self._kind).execution_options(preserve_rowcount=True),
+                {"name": name, "slot": slot},
+            )
             if not taken.rowcount:
                 return False
             connection.execute(sa.update(slots).where(s.name == name, s.slot < slot).values(is_last=False))

@@ -2,17 +2,16 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
-from carboy.jobs import Query, Worker
+from carboy.jobs import Query, Worker, frozen
 from carboy.jobs.engines.contract import MAX_LAPSES, Outcome
 
 
-def wanted(jobs, lease=0.2):
+def wanted(jobs):
     """What a worker asks for."""
-    import msgspec
-
-    return msgspec.structs.replace(Worker(jobs.of_app).wanted, lease=lease)
+    return msgspec.structs.replace(Worker(jobs.of_app).wanted, lease=10.0)
 
 
 @pytest.fixture
@@ -24,13 +23,13 @@ def brew(jobs):
 
 
 def test_a_vanished_worker_loses_its_job_and_cannot_end_it(jobs, run, brew):
-    async def body():
+    async def body(clock):
         engine = await jobs.engine()
         queued = await brew.enqueue()
         one, other = wanted(jobs), wanted(jobs)
         (claim,) = await engine.claim(one, 5)
         assert await engine.claim(other, 5) == []
-        await asyncio.sleep(0.25)
+        clock.advance(11)
         await engine.sweep(other)
         (again,) = await engine.claim(other, 5)
         assert (again.id, again.attempt, again.fence) == (queued.id, 1, 2)
@@ -43,38 +42,41 @@ def test_a_vanished_worker_loses_its_job_and_cannot_end_it(jobs, run, brew):
         assert await engine.settle([Outcome(claim=again, state="done", result=b'"right"', expires_at=9e9)]) == [True]
         assert await queued.result() == "right"
 
-    run(body)
+    with frozen() as clock:
+        run(body, clock)
 
 
 def test_a_worker_that_renews_keeps_its_job(jobs, run, brew):
-    async def body():
+    async def body(clock):
         engine = await jobs.engine()
         await brew.enqueue()
         one = wanted(jobs)
         (claim,) = await engine.claim(one, 5)
         for _ in range(4):
-            await asyncio.sleep(0.1)
+            clock.advance(6)
             assert await engine.renew(one, [claim]) == (set(), set())
             await engine.sweep(one)
             assert await engine.claim(one, 5) == []
 
-    run(body)
+    with frozen() as clock:
+        run(body, clock)
 
 
 def test_a_job_that_ends_its_workers_is_dead(jobs, run, brew):
-    async def body():
+    async def body(clock):
         engine = await jobs.engine()
         queued = await brew.enqueue()
-        one = wanted(jobs, lease=0.001)
+        one = wanted(jobs)
         for _ in range(MAX_LAPSES):
             assert len(await engine.claim(one, 5)) == 1
-            await asyncio.sleep(0.01)
+            clock.advance(11)
             await engine.sweep(one)
         record = await queued.record()
         assert record.state == "dead" and "vanished" in record.error
         assert await engine.claim(one, 5) == []
 
-    run(body)
+    with frozen() as clock:
+        run(body, clock)
 
 
 def test_a_job_is_put_once(jobs, run, brew):
@@ -92,7 +94,7 @@ def test_many_workers_share_without_repeating(jobs, run, brew):
     async def body():
         engine = await jobs.engine()
         await brew.map([()] * 200)
-        claims = await asyncio.gather(*(engine.claim(wanted(jobs, 10), 30) for _ in range(8)))
+        claims = await asyncio.gather(*(engine.claim(wanted(jobs), 30) for _ in range(8)))
         ids = [claim.id for some in claims for claim in some]
         assert len(ids) == len(set(ids)) == 200
         outcomes = [Outcome(claim=claim, state="done", expires_at=9e9) for some in claims for claim in some]

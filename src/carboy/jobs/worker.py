@@ -81,14 +81,9 @@ class Worker:
             await self._take_all(engine)
             await self._drain()
         finally:
-            for helper in helpers:
+            for helper in (settler, *helpers):
                 helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
-            self._freed.set()
-            self._stopping.set()
-            self._ended.set()
-            await asyncio.wait({settler}, timeout=_GRACE)
-            settler.cancel()
+            await asyncio.gather(settler, *helpers, return_exceptions=True)
             with contextlib.suppress(Exception):
                 await engine.beat(self._info(concurrency=0))
 
@@ -108,8 +103,11 @@ class Worker:
 
     async def _pause(self, error: Exception, pause: float) -> float:
         self._logger.error("The engine of jobs does not answer, trying again: %s", error)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), pause)
+        if self._stopping.is_set():
+            await asyncio.sleep(_FIRST_PAUSE)
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
         return min(pause * 2, _LAST_PAUSE)
 
     async def run_due(self) -> list[Record]:
@@ -216,9 +214,9 @@ class Worker:
     # -- Settling ------------------------------------------------------------------------
 
     async def _settle_all(self, engine: Engine) -> None:
-        """Tell the engine how runs ended, what has ended meanwhile together, until the worker stops."""
+        """Tell the engine how runs ended: together what has ended meanwhile."""
         pause = _FIRST_PAUSE
-        while self._runs or not self._stopping.is_set():
+        while True:
             await self._ended.wait()
             self._ended.clear()
             outcomes, self._outcomes = self._outcomes, []

@@ -38,7 +38,7 @@ class Engines:
 
     def __init__(self, settings: Settings, made: t.Callable[[Engine], None] = lambda engine: None) -> None:
         self.settings = settings
-        self._made = made
+        self.made = made
         self._forget()
         _all.add(self)
 
@@ -114,7 +114,7 @@ class Engines:
             sqlite.set_up(engine, timeout)
         elif timeout is not None and url.get_backend_name() in ("mysql", "mariadb"):
             _limit_mysql_statements(engine, timeout)
-        self._made(engine)
+        self.made(engine)
         return engine
 
     def dispose(self) -> None:

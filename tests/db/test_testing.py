@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-from sqlalchemy import ForeignKey, create_engine, func, inspect, select, text
+from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, create_engine, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -77,6 +77,11 @@ def app(make_app, db, url, kind, tmp_path):
             rows = await connection.stream(select(Beer.name).order_by(Beer.name))
             return [name async for (name,) in rows]
 
+    @app.get("/core")
+    async def core_names():
+        async with db.aio.engine.connect() as connection:
+            return list((await connection.execute(select(Beer.name).order_by(Beer.name))).scalars())
+
     @app.get("/read")
     async def read_names():
         return list(await db.read_session.scalars(select(Beer.name).order_by(Beer.name)))
@@ -139,7 +144,7 @@ def test_all_sides_see_each_other_and_nothing_is_left(isolated, app, db, protoco
                 client.post("/failing", json="Sour")
             expected = ["/async", "/engine", "/sync", "Alt"]
             assert sorted(names(session)) == expected
-            for path in "/sync", "/async", "/stream", "/read":
+            for path in "/sync", "/async", "/stream", "/core", "/read":
                 assert sorted(client.get(path).json) == expected, path
             assert session.scalar(select(func.count()).select_from(Visit)) == 2
     assert app.extensions["done"] == ["/sync", "/async"] * 2
@@ -151,7 +156,7 @@ def test_async_tests_see_what_requests_do(isolated, app, db):
         async with app.app_context():
             db.session.add(Beer(name="Alt"))
             await db.session.commit()
-        await asyncio.gather(*(client.get(path) for path in ("/sync", "/async", "/stream", "/read") * 3))
+        await asyncio.gather(*(client.get(path) for path in ("/sync", "/async", "/stream", "/core", "/read") * 3))
         assert (await client.post("/async", json="Kölsch")).status_code == 200
         assert (await client.post("/sync", json="Pils")).status_code == 200
         async with app.app_context():
@@ -245,6 +250,17 @@ def test_autocommit(isolated, app, db):
         with app.app_context(), db.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             connection.execute(Beer.__table__.insert().values(name="Pils"))
         assert names(session) == ["Pils"]
+
+
+def test_tables_can_be_made_where_that_does_not_commit(isolated, app, db, kind):
+    extra = Table("extra", MetaData(), Column("id", Integer))
+    with isolated(app), app.app_context():
+        if kind == "mariadb" and isolated.__name__ == "rolled_back":
+            with pytest.raises(RuntimeError, match="mariadb commits"):
+                extra.create(db.engine)
+        else:
+            extra.create(db.engine)
+            extra.drop(db.engine)
 
 
 def test_rows_that_refer_to_each_other_are_deleted(run, app, db):

@@ -249,11 +249,13 @@ class _Shared:
         self._names = itertools.count(1)
         self.engine = create_engine(url, **options)
         set_up(self.engine)
-        self._connection: t.Any = self.engine.raw_connection()
-        if url.get_backend_name() == "sqlite":
-            self._run("BEGIN IMMEDIATE")
+        backend = url.get_backend_name()
         # A failed read is enough to end a transaction there.
-        self._reads_end_it = url.get_backend_name() == "postgresql"
+        self._reads_end_it = backend == "postgresql"
+        self._commits_ddl = backend in ("mysql", "mariadb")
+        self._connection: t.Any = self.engine.raw_connection()
+        if backend == "sqlite":
+            self._run("BEGIN IMMEDIATE")
         self._change(self.engine.dialect)
         dialect: t.Any = copy.copy(self.engine.dialect)
         # The driver is not async, only in greenlets like one that is: it holds up the loop while a statement runs.
@@ -294,6 +296,9 @@ class _Shared:
             setattr(dialect, name, _with_own_names(getattr(dialect, name)))
 
         class Context(dialect.execution_ctx_cls):  # type: ignore[misc]
+            def create_default_cursor(self) -> t.Any:
+                return _Cursor(super().create_default_cursor())
+
             def create_server_side_cursor(self) -> t.Any:
                 # A stream would have the connection for itself.
                 return self.create_default_cursor()
@@ -306,14 +311,20 @@ class _Shared:
             if in_greenlet():
                 # AsyncConnection insists that its driver waits.
                 await_only(asyncio.sleep(0))
-            with self._lock, self._protected(args[-1].root_connection, statement):
+            context = args[-1]
+            if context.isddl and self._commits_ddl:
+                raise RuntimeError(
+                    f"{self.engine.dialect.name} commits when a table is made, changed or dropped, so this test cannot"
+                    " be rolled back. Use db_clean for it."
+                )
+            with self._lock, self._protected(context.root_connection, statement):
                 run(cursor, statement, *args)
 
         return execute
 
     @contextlib.contextmanager
     def _protected(self, connection: Connection, statement: str) -> t.Iterator[None]:
-        """Put a statement into its transaction's savepoint, or a failing read into one of its own."""
+        """Put a statement that writes into its transaction's savepoint, one that reads into one of its own."""
         if connection in self._of_connection:
             yield
         elif _READS.match(statement) or connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
@@ -368,6 +379,19 @@ class _Shared:
         cursor = self._connection.cursor()
         cursor.execute(statement)
         cursor.close()
+
+
+class _Cursor:
+    """A cursor with the method that SQLAlchemy calls on those of async drivers."""
+
+    def __init__(self, cursor: t.Any) -> None:
+        self._cursor = cursor
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._cursor, name)
+
+    async def _async_soft_close(self) -> None:
+        pass
 
 
 def _refuse(*args: t.Any) -> t.NoReturn:

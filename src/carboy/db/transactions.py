@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
-import time
 import typing as t
 
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
-from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 from carboy.concurrency import is_async
 
@@ -113,7 +111,7 @@ class Transaction:
                     attempt += 1
                     if attempt > self._retries or not work.may_be_repeated(e):
                         raise
-                _sleep(_pause(attempt))
+                sqlite.sleep(_pause(attempt))
 
         return run
 
@@ -124,13 +122,6 @@ class Transaction:
 
 def _pause(attempt: int) -> float:
     return random.uniform(0, _FIRST_PAUSE * 2**attempt)
-
-
-def _sleep(seconds: float) -> None:
-    if in_greenlet():
-        await_only(asyncio.sleep(seconds))
-    else:
-        time.sleep(seconds)
 
 
 class _Work:

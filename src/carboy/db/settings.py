@@ -55,6 +55,11 @@ class Settings:
     slow_query: float | None
     engine_options: dict[str, t.Any]
 
+    @property
+    def keys(self) -> tuple[str | int | None, ...]:
+        """All databases: None for the main one, names of others, numbers of replicas."""
+        return (*self.urls, *range(len(self.replicas)))
+
     @classmethod
     def of(cls, app: Carboy) -> Settings:
         """Read the configuration of *app*, setting the defaults.

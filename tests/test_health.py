@@ -132,7 +132,7 @@ def test_a_check_takes_the_place_of_another_of_its_name(app):
 
 
 def test_a_sync_application_stays_sync():
-    """No event loop is started for a check, and the application is still one for WSGI."""
+    """No event loop is started for a check."""
     code = (
         "import sys, carboy, carboy.health\n"
         "app = carboy.Carboy('x')\n"

@@ -1,7 +1,9 @@
 """The fixtures, in small suites that pytest runs."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect
@@ -144,6 +146,20 @@ def db_create_tables():
 """,
     )
     assert outcomes == {"passed": 3}
+
+
+def test_what_the_page_shows(pytester):
+    page = (Path(__file__).parents[2] / "docs" / "testing.md").read_text("utf-8")
+    section = page.partition("## Tests with a database")[2].partition("\n## ")[0]
+    first, *others = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+
+    def passed(tests, *options):
+        pytester.makepyfile(test_page=tests)
+        return pytester.runpytest_inprocess("-W", "error", *options).parseoutcomes()["passed"]
+
+    assert passed(first) == 2
+    without_first = [f"--deselect=test_page.py::{name}" for name in re.findall(r"^def (test_\w+)", first, re.MULTILINE)]
+    assert [passed(first + other, *without_first) for other in others] == [1] * 4
 
 
 def test_processes_at_the_same_time_have_databases_of_their_own(suite, url, kind, monkeypatch):

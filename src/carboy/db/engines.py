@@ -72,7 +72,9 @@ class Engines:
                 engine = self._sync.get(key)
                 if engine is None:
                     url = self.urls(key).sync
-                    engine = self._set_up(create_engine(url, **self._options(url)), url)
+                    engine = create_engine(url, **self._options(url))
+                    self._set_up(engine, url)
+                    self.made(engine)
                     self._sync[key] = engine
         return engine
 
@@ -90,6 +92,7 @@ class Engines:
             url = self.urls(key).asynchronous
             engine = engines[key] = create_async_engine(url, **self._options(url))
             self._set_up(engine.sync_engine, url)
+            self.made(engine.sync_engine)
         return engine
 
     def _options(self, url: URL) -> dict[str, t.Any]:
@@ -108,14 +111,12 @@ class Engines:
         options["connect_args"].update(given.pop("connect_args", {}))
         return options | given
 
-    def _set_up(self, engine: Engine, url: URL) -> Engine:
+    def _set_up(self, engine: Engine, url: URL) -> None:
         timeout = self.settings.statement_timeout
         if url.get_backend_name() == "sqlite":
             sqlite.set_up(engine, timeout)
         elif timeout is not None and url.get_backend_name() in ("mysql", "mariadb"):
             _limit_mysql_statements(engine, timeout)
-        self.made(engine)
-        return engine
 
     def dispose(self) -> None:
         """Close this process's idle sync connections; more are made when they are needed."""

@@ -72,9 +72,13 @@ class TestRun:
         self._made: dict[URL, _Server] = {}
         self._files: dict[tuple[Database, Key], Path] = {}
         self._ready: set[tuple[Database, frozenset[URL]]] = set()
+        self._shared: dict[URL, _Shared] = {}
 
     def close(self) -> None:
         """Drop the databases."""
+        for shared in self._shared.values():
+            shared.close()
+        self._shared.clear()
         for url, server in self._made.items():
             server.drop(url)
         self._made.clear()
@@ -88,7 +92,7 @@ class TestRun:
             RuntimeError: It has no database, or one for tests could not be made.
         """
         with self._prepared(app) as (state, settings):
-            engines = _OneTransaction(settings, state.engines.made)
+            engines = _OneTransaction(settings, state.engines.made, self._shared)
             app.extensions[EXTENSION] = state._replace(engines=engines)
             try:
                 yield state.database
@@ -194,9 +198,10 @@ class _Unpooled(Engines):
 class _OneTransaction(Engines):
     """Engines of one connection for each database, in a transaction that never ends in between."""
 
-    def __init__(self, settings: Settings, made: t.Callable[[Engine], None]) -> None:
+    def __init__(self, settings: Settings, made: t.Callable[[Engine], None], shared: dict[URL, _Shared]) -> None:
         super().__init__(settings, made)
-        self._shared: dict[URL, _Shared] = {}
+        self._shared = shared
+        self._begun: dict[URL, _Begun] = {}
 
     def sync(self, key: Key = None) -> Engine:
         return self._of(key).engine
@@ -212,15 +217,26 @@ class _OneTransaction(Engines):
 
     def roll_back(self) -> None:
         """Undo all."""
-        for shared in self._shared.values():
-            shared.close()
+        for url, begun in self._begun.items():
+            self._shared[url].end(begun)
 
-    def _of(self, key: Key) -> _Shared:
+    def _of(self, key: Key) -> _Begun:
         url = self.urls(key).sync
         with self._lock:
-            shared = self._shared.get(url)
-            if shared is None:
-                shared = self._shared[url] = _Shared(url, self._options(url), lambda it: self._set_up(it, url))
+            begun = self._begun.get(url)
+            if begun is None:
+                begun = self._begun[url] = self._connected(url).begin()
+                self.made(begun.engine)
+                self.made(begun.async_engine.sync_engine)
+        return begun
+
+    def _connected(self, url: URL) -> _Shared:
+        options = self._options(url)
+        shared = self._shared.get(url)
+        if shared is None or not shared.fits(options):
+            if shared is not None:
+                shared.close()
+            shared = self._shared[url] = _Shared(url, options, lambda engine: self._set_up(engine, url))
         return shared
 
     def _options(self, url: URL) -> dict[str, t.Any]:
@@ -234,54 +250,84 @@ def _without_pool(options: dict[str, t.Any]) -> dict[str, t.Any]:
     return {name: value for name, value in options.items() if not name.startswith("pool") and name != "max_overflow"}
 
 
+class _Begun(t.NamedTuple):
+    """What the code of one test has of a shared connection."""
+
+    engine: Engine
+    async_engine: AsyncEngine
+
+
 class _Shared:
     """One connection for all: transactions on it are savepoints, from their first write on.
 
-    What only reads needs none, and so takes nothing of others back when it ends.
+    What only reads needs none, and so takes nothing of others back when it ends. The connection is kept from test to
+    test, since to make one takes longer than most tests.
     """
 
-    def __init__(self, url: URL, options: dict[str, t.Any], set_up: t.Callable[[Engine], t.Any]) -> None:
+    def __init__(self, url: URL, options: dict[str, t.Any], set_up: t.Callable[[Engine], None]) -> None:
+        self._options = options
         self._lock = threading.RLock()
-        self._closed = False
+        self._users = 0
+        self._is_broken = False
         self._savepoints: list[str] = []
         self._finished: set[str] = set()
         self._of_connection: dict[Connection, str] = {}
         self._names = itertools.count(1)
-        self.engine = create_engine(url, **options)
-        set_up(self.engine)
-        backend = url.get_backend_name()
-        # A failed read is enough to end a transaction there.
-        self._reads_end_it = backend == "postgresql"
-        self._commits_ddl = backend in ("mysql", "mariadb")
-        self._connection: t.Any = self.engine.raw_connection()
-        if backend == "sqlite":
-            self._run("BEGIN IMMEDIATE")
-        self._change(self.engine.dialect)
-        dialect: t.Any = copy.copy(self.engine.dialect)
+        self._engine = create_engine(url, **options)
+        set_up(self._engine)
+        self._backend = url.get_backend_name()
+        # A connection learns about its server through the methods as they are.
+        self._connection: t.Any = self._engine.raw_connection()
+        self._change(self._engine.dialect)
+        dialect: t.Any = copy.copy(self._engine.dialect)
         # The driver is not async, only in greenlets like one that is: it holds up the loop while a statement runs.
         dialect.is_async = True
-        engine = Engine(
-            self.engine.pool,
+        self._async_engine = Engine(
+            self._engine.pool,
             dialect,
             url,
-            echo=self.engine.echo,
-            execution_options=self.engine.get_execution_options(),
-            hide_parameters=self.engine.hide_parameters,
+            echo=self._engine.echo,
+            execution_options=self._engine.get_execution_options(),
+            hide_parameters=self._engine.hide_parameters,
         )
-        set_up(engine)
-        self.async_engine = AsyncEngine(engine)
-        for each in (self.engine, engine):
-            event.listen(each, "commit", self._commit)
-            event.listen(each, "rollback", self._roll_back)
+        set_up(self._async_engine)
+        for engine in (self._engine, self._async_engine):
+            event.listen(engine, "commit", self._commit)
+            event.listen(engine, "rollback", self._roll_back)
+
+    def fits(self, options: dict[str, t.Any]) -> bool:
+        """Return whether it can be used where these options are wanted; whoever comes second takes what there is."""
+        return self._users > 0 or (options == self._options and not self._is_broken)
+
+    def begin(self) -> _Begun:
+        """Begin what `end` will undo."""
+        with self._lock:
+            if self._users == 0 and self._backend == "sqlite":
+                self._run("BEGIN IMMEDIATE")
+            self._users += 1
+        # Engines of its own, for those who listen to them.
+        return _Begun(self._engine.execution_options(), AsyncEngine(self._async_engine.execution_options()))
+
+    def end(self, begun: _Begun) -> None:
+        """Undo all; who comes later is refused."""
+        for engine in (begun.engine, begun.async_engine.sync_engine):
+            event.listen(engine, "before_cursor_execute", _refuse)
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                for kept in (self._savepoints, self._finished, self._of_connection):
+                    kept.clear()
+                try:
+                    self._connection.rollback()
+                except Exception:
+                    # It was lost, and all that was done with it.
+                    self._is_broken = True
 
     def close(self) -> None:
-        """Undo all; who comes later is refused."""
-        with self._lock:
-            self._closed = True
-            event.listen(self.engine, "do_connect", _refuse)
-            self._connection.rollback()
+        """Close the connection."""
+        with contextlib.suppress(Exception):
             self._connection.close()
-            self.engine.dispose()
+        self._engine.dispose()
 
     def _change(self, dialect: t.Any) -> None:
         for name in ("do_execute", "do_executemany", "do_execute_no_params"):
@@ -312,9 +358,9 @@ class _Shared:
                 # AsyncConnection insists that its driver waits.
                 await_only(asyncio.sleep(0))
             context = args[-1]
-            if context.isddl and self._commits_ddl:
+            if context.isddl and self._backend in ("mysql", "mariadb"):
                 raise RuntimeError(
-                    f"{self.engine.dialect.name} commits when a table is made, changed or dropped, so this test cannot"
+                    f"{self._backend} commits when a table is made, changed or dropped, so this test cannot"
                     " be rolled back. Use db_clean for it."
                 )
             with self._lock, self._protected(context.root_connection, statement):
@@ -328,9 +374,10 @@ class _Shared:
         if connection in self._of_connection:
             yield
         elif _READS.match(statement) or connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-            if not self._reads_end_it:
+            if self._backend != "postgresql":
                 yield
                 return
+            # A failed read is enough to end a transaction there.
             self._run("SAVEPOINT carboy_statement")
             try:
                 yield
@@ -361,7 +408,7 @@ class _Shared:
     def _roll_back(self, connection: Connection) -> None:
         with self._lock:
             name = self._of_connection.pop(connection, None)
-            if name in self._savepoints and not self._closed:
+            if name in self._savepoints:
                 self._run(f"ROLLBACK TO SAVEPOINT {name}")
                 # With it goes what began later.
                 del self._savepoints[self._savepoints.index(name) + 1 :]
@@ -410,14 +457,18 @@ def _empty(engine: Engine, metadata: MetaData) -> None:
         return
     with engine.connect() as connection:
         run = connection.exec_driver_sql
-        if engine.dialect.name == "postgresql":
+        # Most tests write to a few tables only, and to look takes less time than to delete nothing.
+        looks = run(f"SELECT {', '.join(f'EXISTS (SELECT 1 FROM {table})' for table in tables)}").one()
+        full = [table for table, has_rows in zip(tables, looks, strict=True) if has_rows]
+        connection.rollback()
+        if engine.dialect.name == "postgresql" and full:
             run(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
-            run(f"TRUNCATE {', '.join(tables)} CASCADE")
-        else:
+            run(f"TRUNCATE {', '.join(full)} CASCADE")
+        elif full:
             if engine.dialect.name == "sqlite":
                 run("PRAGMA foreign_keys = OFF")
             else:
                 run(f"SET SESSION foreign_key_checks = 0, innodb_lock_wait_timeout = {LOCK_TIMEOUT}")
-            for table in tables:
+            for table in full:
                 run(f"DELETE FROM {table}")
         connection.commit()

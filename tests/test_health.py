@@ -9,10 +9,10 @@ from carboy.health import Health, add_check, failing_checks
 
 
 @pytest.fixture
-def messages(app):
+def messages(app, monkeypatch):
     """What is logged."""
     messages = []
-    app.logger.warning = lambda text, *args: messages.append(text % args)
+    monkeypatch.setattr(app.logger, "warning", lambda text, *args: messages.append(text % args))
     return messages
 
 

@@ -4,6 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+import pymysql
 import pytest
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, create_engine, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError
@@ -290,6 +291,24 @@ def test_the_database_of_a_session_that_outlives_the_test_is_refused(run, app, d
     session.rollback()
     with pytest.raises(RuntimeError, match="The test is over"):
         session.scalar(select(1))
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"], indirect=True)
+def test_a_connection_that_is_lost_is_lost_for_one_test(run, app, db, kind):
+    end = {"postgresql": "SELECT pg_terminate_backend(pg_backend_pid())", "mariadb": "KILL CONNECTION_ID()"}[kind]
+    with run.rolled_back(app), pytest.raises((DBAPIError, pymysql.Error)), new_session(app, db) as session:
+        session.execute(text(end))
+    with run.rolled_back(app):
+        assert app.test_client().get("/sync").json == []
+
+
+def test_applications_with_settings_of_their_own(make_app, db, run, url):
+    for seconds in None, 10, 20:
+        app = make_app(DATABASE_BINDS={"log": url}, DATABASE_STATEMENT_TIMEOUT=seconds)
+        with run.rolled_back(app), new_session(app, db) as session:
+            session.add(Beer(name="Alt"))
+            session.commit()
+            assert names(session) == ["Alt"]
 
 
 def test_an_application_can_start_and_stop_in_it(isolated, app, protocol):

@@ -157,6 +157,11 @@ def _dispose_at_exit() -> None:
 at_exit(_dispose_at_exit)
 
 
+def without_pool(options: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return *options* of an engine without those of its pool."""
+    return {name: value for name, value in options.items() if not name.startswith("pool") and name != "max_overflow"}
+
+
 def _connect_args(url: URL, settings: Settings) -> dict[str, t.Any]:
     backend = url.get_backend_name()
     if backend == "postgresql":

@@ -19,8 +19,10 @@ from carboy import Blueprint, abort, current_app
 from carboy.concurrency import is_on_loop
 from carboy.context import innermost_context
 from carboy.health import TIMEOUT, add_check, failing_checks
+from carboy.lazy import lazy
 
 from . import failures
+from .commands import db_command
 from .engines import Engines, Key
 from .models import Model
 from .pages import MAX_PER_PAGE, Numbered, Page, Slice, Sliced
@@ -31,6 +33,8 @@ from .watch import Watch
 
 if t.TYPE_CHECKING:
     from carboy import Carboy
+
+    from .migrations import Migrations
 
 T = t.TypeVar("T")
 P = t.ParamSpec("P")
@@ -77,6 +81,7 @@ class Database:
         self._session_options = dict(session_options or {})
         self._turns = itertools.count()
         self.aio = AsyncDatabase(self)
+        self.seeds: list[t.Callable[[], t.Any]] = []
         if app is not None:
             self.init_app(app)
 
@@ -98,6 +103,7 @@ class Database:
         # For the macros in its templates.
         app.register_blueprint(Blueprint("carboy_db", __name__, template_folder="templates"))
         app.shell_context_processor(lambda: {"db": self})
+        app.cli.add_command(db_command)
         for key in settings.keys:
             add_check(app, _name_of_check(key), functools.partial(self._ping, key))
         app.after_serving(self._dispose)
@@ -153,6 +159,21 @@ class Database:
         """Drop the tables of all databases."""
         for key, metadata in self.metadatas.items():
             metadata.drop_all(self.engines.sync(key))
+
+    def seed(self, func: t.Callable[[], T]) -> t.Callable[[], T]:
+        """Have ``carboy db seed`` call *func*, sync or async, in a transaction of its own.
+
+        It may be called again: let it look for what it adds.
+        """
+        self.seeds.append(func)
+        return func
+
+    @lazy
+    def migrations(self) -> Migrations:
+        """How the tables become what the models say; on the command line ``carboy db``."""
+        from .migrations import Migrations
+
+        return Migrations(self)
 
     # -- Health ----------------------------------------------------------------------
 

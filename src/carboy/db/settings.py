@@ -22,6 +22,7 @@ DEFAULTS: dict[str, t.Any] = {
     "DATABASE_CONNECT_TIMEOUT": 10.0,
     "DATABASE_STATEMENT_TIMEOUT": None,
     "DATABASE_SLOW_QUERY": 0.5,
+    "DATABASE_MIGRATIONS": "migrations",
     "DATABASE_ENGINE_OPTIONS": {},
 }
 """Names and defaults; times are in seconds. docs/database.md says what they mean."""

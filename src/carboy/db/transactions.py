@@ -86,6 +86,7 @@ class Transaction:
             @functools.wraps(func)
             async def run_async(*args: P.args, **kwargs: P.kwargs) -> t.Any:
                 attempt = 0
+                work: _Work | None = None
                 while True:
                     try:
                         async with self._again() as session:
@@ -93,7 +94,7 @@ class Transaction:
                             return await func(*args, **kwargs)  # type: ignore[misc]
                     except Exception as e:
                         attempt += 1
-                        if attempt > self._retries or not work.may_be_repeated(e):
+                        if work is None or attempt > self._retries or not work.may_be_repeated(e):
                             raise
                     await asyncio.sleep(_pause(attempt))
 
@@ -102,6 +103,7 @@ class Transaction:
         @functools.wraps(func)
         def run(*args: P.args, **kwargs: P.kwargs) -> T:
             attempt = 0
+            work: _Work | None = None
             while True:
                 try:
                     with self._again() as session:
@@ -109,7 +111,7 @@ class Transaction:
                         return func(*args, **kwargs)
                 except Exception as e:
                     attempt += 1
-                    if attempt > self._retries or not work.may_be_repeated(e):
+                    if work is None or attempt > self._retries or not work.may_be_repeated(e):
                         raise
                 sqlite.sleep(_pause(attempt))
 

@@ -110,7 +110,6 @@ class Bank:
         environment = os.environ | {
             "BANK": str(folder),
             "FLASK_APP": "bank",
-            "PYTHONWARNINGS": "default",
             **{f"BANK__{name}": str(value) for name, value in settings.items()},
         }
         with self.log.open("wb") as log:

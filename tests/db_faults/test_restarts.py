@@ -3,12 +3,13 @@
 import http.client
 import itertools
 import json
+import os
 import random
 import sys
 import threading
 import time
 
-TRANSFERS = 10_000
+TRANSFERS = int(os.environ.get("CARBOY_TRANSFERS", "10000"))
 CLIENTS = 16
 RESTARTS = ("fast", "immediate", "fast")
 POOL = 5

@@ -12,7 +12,7 @@ import typing as t
 import weakref
 
 from sqlalchemy import create_engine, event
-from sqlalchemy.engine import URL, Engine
+from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from carboy.concurrency import at_exit, run_where
@@ -115,8 +115,10 @@ class Engines:
         timeout = self.settings.statement_timeout
         if url.get_backend_name() == "sqlite":
             sqlite.set_up(engine, timeout)
-        elif timeout is not None and url.get_backend_name() in ("mysql", "mariadb"):
-            _limit_mysql_statements(engine, timeout)
+        elif url.get_backend_name() in ("mysql", "mariadb"):
+            _abandon_unread_rows(engine)
+            if timeout is not None:
+                _limit_mysql_statements(engine, timeout)
 
     def dispose(self) -> None:
         """Close this process's idle sync connections; more are made when they are needed."""
@@ -172,6 +174,16 @@ def _connect_args(url: URL, settings: Settings) -> dict[str, t.Any]:
     if backend in ("mysql", "mariadb"):
         return {"connect_timeout": max(1, round(settings.connect_timeout)), "charset": "utf8mb4"}
     return {}
+
+
+def _abandon_unread_rows(engine: Engine) -> None:
+    @event.listens_for(engine, "rollback")
+    def rollback(connection: Connection) -> None:
+        # Of a stream whose reader has left. The driver would read all that is still to come before anything else; a
+        # new connection costs less.
+        result = getattr(connection.connection.driver_connection, "_result", None)
+        if result is not None and result.unbuffered_active:
+            connection.invalidate()
 
 
 def _limit_mysql_statements(engine: Engine, seconds: float) -> None:

@@ -320,7 +320,8 @@ def test_threads_end_when_there_is_nothing_to_do_and_come_back():
     for _ in range(2):
         run_loop(asyncio.new_event_loop, burst())
         assert names() > before
-        wait_until(lambda: names() == before)
+        # Threads of other tests may end meanwhile, too.
+        wait_until(lambda: names() <= before)
 
 
 def test_calls_at_the_moment_when_a_thread_ends_are_run():

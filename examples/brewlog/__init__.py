@@ -28,7 +28,7 @@ def create_app(settings: Mapping[str, Any] | None = None, instance_path: str | P
     folder = folder.absolute()
     app = Carboy(__name__, instance_path=str(folder), instance_relative_config=True)
     app.config.from_mapping(
-        DATABASE=str(folder / "brewlog.sqlite"),
+        DATABASE_URL="sqlite:///logbook.sqlite",  # in the instance folder
         PHOTO_FOLDER=str(folder / "photos"),
         PAGE_SIZE=6,
         DEMO_DATA=True,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
+from sqlalchemy import select
+from sqlalchemy.orm import selectinload
 from werkzeug.exceptions import HTTPException
 
-from carboy import Blueprint, abort, g, jsonify, request, url_for
+from carboy import Blueprint, abort, current_app, g, jsonify, request, url_for
 from carboy.typing import ResponseReturnValue
 from carboy.views import MethodView
 
 from . import brewing
-from .batches import add_reading, find_batch, find_own_batch, find_page, find_readings
-from .database import connection
+from .batches import add_reading, find_own_batch, newest_first
+from .models import Batch, User, db
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 
@@ -23,8 +24,7 @@ def load_user_of_token() -> None:
     """A cookie does not count here; the user is the one whose token the request carries."""
     g.user = None
     if request.authorization is not None and request.authorization.type == "bearer":
-        token = request.authorization.token
-        g.user = connection().execute("SELECT * FROM user WHERE api_token = ?", (token,)).fetchone()
+        g.user = db.session.scalar(select(User).where(User.api_token == request.authorization.token))
 
 
 @blueprint.errorhandler(HTTPException)
@@ -35,44 +35,48 @@ def error_as_json(error: HTTPException) -> ResponseReturnValue:
     return response, error.code or 500
 
 
-def as_json(batch: sqlite3.Row) -> dict[str, Any]:
+def as_json(batch: Batch) -> dict[str, Any]:
     """Return one batch as the API shows it."""
-    current = batch["gravity"]
+    current = batch.gravity
     return {
-        "id": batch["id"],
-        "name": batch["name"],
-        "brewer": batch["brewer"],
-        "style": batch["style"],
-        "status": batch["status"],
-        "volume_l": batch["volume_l"],
-        "brewed_on": batch["brewed_on"],
-        "original_gravity": batch["original_gravity"],
-        "target_gravity": batch["target_gravity"],
+        "id": batch.id,
+        "name": batch.name,
+        "brewer": batch.brewer.name,
+        "style": batch.style,
+        "status": batch.status,
+        "volume_l": batch.volume_l,
+        "brewed_on": batch.brewed_on.isoformat(),
+        "original_gravity": batch.original_gravity,
+        "target_gravity": batch.target_gravity,
         "gravity": current,
-        "abv": None if current is None else round(brewing.abv(batch["original_gravity"], current), 2),
-        "url": url_for("batches.show", batch_id=batch["id"], _external=True),
+        "abv": None if current is None else round(brewing.abv(batch.original_gravity, current), 2),
+        "url": url_for("batches.show", batch_id=batch.id, _external=True),
     }
 
 
-class Batches(MethodView):
-    """``/api/batches``: all batches, a page at a time."""
+class BatchList(MethodView):
+    """``/api/batches``: all batches, a page at a time, with ``Link`` headers. Async, like `OneBatch`."""
 
-    def get(self) -> ResponseReturnValue:
-        number = request.args.get("page", 1, type=int)
-        batches, pages = find_page(max(1, number))
-        following = url_for("api.batches", page=number + 1, _external=True) if number < pages else None
-        return {"page": number, "pages": pages, "next": following, "batches": [as_json(row) for row in batches]}
+    async def get(self) -> ResponseReturnValue:
+        page = await db.aio.paginate(newest_first(), per_page=current_app.config["PAGE_SIZE"])
+        return page.as_json(as_json)
 
 
-class Batch(MethodView):
+class OneBatch(MethodView):
     """``/api/batches/<id>``: one batch with its readings."""
 
-    def get(self, batch_id: int) -> ResponseReturnValue:
+    async def get(self, batch_id: int) -> ResponseReturnValue:
+        # Async code cannot load an attribute by looking at it: what is shown is asked for.
+        batch = await db.aio.get_or_404(Batch, batch_id, options=[selectinload(Batch.readings)])
         readings = [
-            {"taken_at": row["taken_at"], "gravity": row["gravity"], "temperature_c": row["temperature_c"]}
-            for row in find_readings(batch_id)
+            {
+                "taken_at": reading.taken_at.isoformat("T", "minutes"),
+                "gravity": reading.gravity,
+                "temperature_c": reading.temperature_c,
+            }
+            for reading in batch.readings
         ]
-        return {**as_json(find_batch(batch_id)), "readings": readings}
+        return {**as_json(batch), "readings": readings}
 
 
 class Readings(MethodView):
@@ -89,13 +93,13 @@ class Readings(MethodView):
             abort(422, "Send an object with the numbers 'gravity' and 'temperature_c'.")
         if not 0.98 <= gravity <= 1.2 or not -5 <= temperature_c <= 45:
             abort(422, "'gravity' must be from 0.98 to 1.2 and 'temperature_c' from -5 to 45.")
-        reading_id = add_reading(batch_id, gravity, temperature_c)
-        alcohol = round(brewing.abv(batch["original_gravity"], gravity), 2)
-        return {"id": reading_id, "gravity": gravity, "temperature_c": temperature_c, "abv": alcohol}, 201
+        reading = add_reading(batch, gravity, temperature_c)
+        alcohol = round(brewing.abv(batch.original_gravity, gravity), 2)
+        return {"id": reading.id, "gravity": gravity, "temperature_c": temperature_c, "abv": alcohol}, 201
 
 
-blueprint.add_url_rule("/batches", view_func=Batches.as_view("batches"))
-blueprint.add_url_rule("/batches/<int:batch_id>", view_func=Batch.as_view("batch"))
+blueprint.add_url_rule("/batches", view_func=BatchList.as_view("batches"))
+blueprint.add_url_rule("/batches/<int:batch_id>", view_func=OneBatch.as_view("batch"))
 blueprint.add_url_rule("/batches/<int:batch_id>/readings", view_func=Readings.as_view("readings"))
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import secrets
-import sqlite3
 from collections.abc import Callable
 from typing import ParamSpec
 
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from carboy import Blueprint, current_app, flash, g, redirect, render_template, request, session, url_for
 from carboy.typing import ResponseReturnValue
 
 from . import demo
-from .database import connection
 from .forms import Form
+from .models import User, db
 
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
 
@@ -40,10 +41,10 @@ def login_required(view: Callable[P, ResponseReturnValue]) -> Callable[P, Respon
 
 @blueprint.before_app_request
 def load_user() -> None:
-    """Put the row of the logged-in user, or None, in ``g.user``."""
+    """Put the logged-in user, or None, in ``g.user``."""
     g.user = None
     if request.endpoint != "static" and "user_id" in session:
-        g.user = connection().execute("SELECT * FROM user WHERE id = ?", (session["user_id"],)).fetchone()
+        g.user = db.session.get(User, session["user_id"])
 
 
 def start_session(user_id: int) -> None:
@@ -59,16 +60,14 @@ def register() -> ResponseReturnValue:
         name = form.text("name", at_least=2, at_most=30)
         password = form.text("password", at_least=8, at_most=200)
         if not form.errors:
+            user = User(name=name, password_hash=generate_password_hash(password), api_token=secrets.token_urlsafe(24))
             try:
-                cursor = connection().execute(
-                    "INSERT INTO user (name, password_hash, api_token) VALUES (?, ?, ?)",
-                    (name, generate_password_hash(password), secrets.token_urlsafe(24)),
-                )
-            except sqlite3.IntegrityError:
+                with db.transaction():
+                    db.session.add(user)
+            except IntegrityError:
                 form.errors["name"] = "Somebody brews under this name already."
             else:
-                connection().commit()
-                start_session(cursor.lastrowid or 0)
+                start_session(user.id)
                 flash(f"Welcome to the club, {name}.")
                 return redirect(url_for("batches.index"))
     return render_template("auth/register.html", form=form), 422 if form.errors else 200
@@ -81,10 +80,10 @@ def login() -> ResponseReturnValue:
         name = form.text("name", at_least=1, at_most=30)
         password = form.text("password", at_least=1, at_most=200)
         if not form.errors:
-            user = connection().execute("SELECT * FROM user WHERE name = ?", (name,)).fetchone()
-            if check_password_hash(user["password_hash"] if user else NOBODY, password):
-                start_session(user["id"])
-                flash(f"Welcome back, {user['name']}.")
+            user = db.session.scalar(select(User).where(User.folded == name.casefold()))
+            if check_password_hash(user.password_hash if user else NOBODY, password) and user:
+                start_session(user.id)
+                flash(f"Welcome back, {user.name}.")
                 return redirect(own_page(request.args.get("next")) or url_for("batches.index"))
             form.errors["password"] = "Name and password do not match."
     hint = demo if current_app.config["DEMO_DATA"] else None
@@ -110,8 +109,8 @@ def logout() -> ResponseReturnValue:
 def account() -> ResponseReturnValue:
     """Show the API token; a POST replaces it."""
     if request.method == "POST":
-        connection().execute("UPDATE user SET api_token = ? WHERE id = ?", (secrets.token_urlsafe(24), g.user["id"]))
-        connection().commit()
+        with db.transaction():
+            g.user.api_token = secrets.token_urlsafe(24)
         flash("Here is your new token. The old one no longer works.")
         return redirect(url_for("auth.account"))
     return render_template("auth/account.html")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import secrets
-import sqlite3
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
 
+from sqlalchemy import Select, func, select
 from werkzeug.datastructures import FileStorage
 
 from carboy import (
@@ -31,84 +31,51 @@ from carboy.views import MethodView
 
 from . import brewing, chart
 from .auth import login_required
-from .database import connection
 from .forms import Form
+from .models import Batch, Photo, Reading, db
 
 blueprint = Blueprint("batches", __name__)
-
-LIST = """
-    SELECT batch.*, user.name AS brewer,
-      (SELECT gravity FROM reading WHERE batch_id = batch.id ORDER BY taken_at DESC, id DESC LIMIT 1) AS gravity
-    FROM batch JOIN user ON user.id = batch.user_id
-"""
 
 # The first bytes of each picture format that browsers show. The name of an upload proves nothing.
 PICTURES = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp"}
 
 
-def find_page(number: int, status: str | None = None) -> tuple[list[sqlite3.Row], int]:
-    """Return the batches of page *number* (from 1), newest first, and how many pages there are."""
-    where, values = ("WHERE status = ?", (status,)) if status else ("", ())
-    size = current_app.config["PAGE_SIZE"]
-    (total,) = connection().execute(f"SELECT count(*) FROM batch {where}", values).fetchone()
-    rows = connection().execute(
-        f"{LIST} {where} ORDER BY brewed_on DESC, batch.id DESC LIMIT ? OFFSET ?",
-        (*values, size, (number - 1) * size),
-    )
-    return rows.fetchall(), max(1, -(-total // size))
+def newest_first(status: str | None = None) -> Select[Batch]:
+    """Select the batches, or those of one state."""
+    batches = select(Batch).order_by(Batch.brewed_on.desc(), Batch.id.desc())
+    return batches if status is None else batches.where(Batch.status == status)
 
 
-def find_batch(batch_id: int) -> sqlite3.Row:
+def find_batch(batch_id: int) -> Batch:
     """Return one batch, or answer 404."""
-    batch: sqlite3.Row | None = connection().execute(f"{LIST} WHERE batch.id = ?", (batch_id,)).fetchone()
-    if batch is None:
-        abort(404, "There is no such batch. Somebody may have emptied the carboy.")
-    return batch
+    return db.get_or_404(Batch, batch_id, description="There is no such batch. Somebody may have emptied the carboy.")
 
 
-def find_own_batch(batch_id: int) -> sqlite3.Row:
+def find_own_batch(batch_id: int) -> Batch:
     """Return one batch of the logged-in user; anybody else's answers 403."""
     batch = find_batch(batch_id)
-    if batch["user_id"] != g.user["id"]:
-        abort(403, f"This batch belongs to {batch['brewer']}. Look, but do not stir.")
+    if batch.brewer is not g.user:
+        abort(403, f"This batch belongs to {batch.brewer.name}. Look, but do not stir.")
     return batch
 
 
-def find_readings(batch_id: int) -> list[sqlite3.Row]:
-    """Return the readings of one batch, oldest first."""
-    return (
-        connection().execute("SELECT * FROM reading WHERE batch_id = ? ORDER BY taken_at, id", (batch_id,)).fetchall()
-    )
-
-
-def add_reading(batch_id: int, gravity: float, temperature_c: float) -> int:
-    """Store a reading taken now and return its id."""
-    cursor = connection().execute(
-        "INSERT INTO reading (batch_id, taken_at, gravity, temperature_c) VALUES (?, ?, ?, ?)",
-        (batch_id, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M"), gravity, temperature_c),
-    )
-    connection().commit()
-    return cursor.lastrowid or 0
+def add_reading(batch: Batch, gravity: float, temperature_c: float) -> Reading:
+    """Store a reading taken now."""
+    reading = Reading(batch_id=batch.id, gravity=gravity, temperature_c=temperature_c)
+    with db.transaction():
+        db.session.add(reading)
+    return reading
 
 
 @blueprint.route("/")
 def index() -> ResponseReturnValue:
-    number = request.args.get("page", 1, type=int)
     status = request.args.get("status")
-    if number < 1 or (status and status not in brewing.STATUSES):
+    if status and status not in brewing.STATUSES:
         abort(404)
-    batches, pages = find_page(number, status)
-    if number > pages:
-        abort(404)
-    counts = dict(connection().execute("SELECT status, count(*) FROM batch GROUP BY status").fetchall())
+    batches = db.paginate(newest_first(status), per_page=current_app.config["PAGE_SIZE"])
+    counts = dict(db.session.execute(select(Batch.status, func.count()).group_by(Batch.status)).all())
     return render_template(
-        "batches/index.html",
-        batches=batches,
-        number=number,
-        pages=pages,
-        status=status,
-        counts=counts,
-        progress=brewing.progress,
+        "batches/index.html", batches=batches, status=status, counts=counts, progress=brewing.progress
     )
 
 
@@ -117,18 +84,14 @@ def show(batch_id: int) -> ResponseReturnValue:
     return show_batch(find_batch(batch_id), Form({}))
 
 
-def show_batch(batch: sqlite3.Row, form: Form) -> ResponseReturnValue:
+def show_batch(batch: Batch, form: Form) -> ResponseReturnValue:
     """Return the page of one batch; *form* is the reading or photo form that was just refused."""
-    readings = find_readings(batch["id"])
-    photos = connection().execute("SELECT * FROM photo WHERE batch_id = ? ORDER BY id", (batch["id"],))
     page = render_template(
         "batches/show.html",
         batch=batch,
-        readings=readings,
-        photos=photos.fetchall(),
-        curve=chart.draw(batch, readings),
-        abv=brewing.abv(batch["original_gravity"], batch["gravity"] or batch["original_gravity"]),
-        own=g.user is not None and g.user["id"] == batch["user_id"],
+        curve=chart.draw(batch, batch.readings),
+        abv=brewing.abv(batch.original_gravity, batch.gravity or batch.original_gravity),
+        own=batch.brewer is g.user,
         form=form,
     )
     return page, 422 if form.errors else 200
@@ -144,13 +107,13 @@ class EditBatch(MethodView):
             start: dict[str, Any] = {"brewed_on": date.today().isoformat(), "status": "planned"}
             return render_template("batches/edit.html", batch=None, form=Form(start))
         batch = find_own_batch(batch_id)
-        form = Form({key: str(value) for key, value in dict(batch).items()})
+        form = Form({key: str(value) for key, value in batch.fields().items()})
         return render_template("batches/edit.html", batch=batch, form=form)
 
     def post(self, batch_id: int | None = None) -> ResponseReturnValue:
         batch = None if batch_id is None else find_own_batch(batch_id)
         form = Form(request.form)
-        values = {
+        values: dict[str, Any] = {
             "name": form.text("name", at_least=3, at_most=60),
             "style": form.choice("style", brewing.STYLES),
             "status": form.choice("status", brewing.STATUSES),
@@ -160,29 +123,20 @@ class EditBatch(MethodView):
             "brewed_on": form.day("brewed_on"),
             "notes": form.text("notes", at_most=2000),
         }
-        if not form.errors and values["target_gravity"] >= values["original_gravity"]:  # type: ignore[operator]
+        if not form.errors and values["target_gravity"] >= values["original_gravity"]:
             form.errors["target_gravity"] = "Must be below the original gravity: yeast eats sugar."
         if form.errors:
             return render_template("batches/edit.html", batch=batch, form=form), 422
-        if batch is None:
-            cursor = connection().execute(
-                "INSERT INTO batch (user_id, name, style, status, volume_l, original_gravity, target_gravity,"
-                " brewed_on, notes) VALUES (:user_id, :name, :style, :status, :volume_l, :original_gravity,"
-                " :target_gravity, :brewed_on, :notes)",
-                {**values, "user_id": g.user["id"]},
-            )
-            batch_id = cursor.lastrowid
-            flash(f"“{values['name']}” is in the log.")
-        else:
-            connection().execute(
-                "UPDATE batch SET name = :name, style = :style, status = :status, volume_l = :volume_l,"
-                " original_gravity = :original_gravity, target_gravity = :target_gravity,"
-                " brewed_on = :brewed_on, notes = :notes WHERE id = :id",
-                {**values, "id": batch_id},
-            )
-            flash("Saved.")
-        connection().commit()
-        return redirect(url_for("batches.show", batch_id=batch_id))
+        with db.transaction():
+            if batch is None:
+                batch = Batch(brewer=g.user, **values)
+                db.session.add(batch)
+                flash(f"“{batch.name}” is in the log.")
+            else:
+                for name, value in values.items():
+                    setattr(batch, name, value)
+                flash("Saved.")
+        return redirect(url_for("batches.show", batch_id=batch.id))
 
 
 blueprint.add_url_rule("/batches/new", view_func=EditBatch.as_view("new"))
@@ -195,12 +149,12 @@ def delete(batch_id: int) -> ResponseReturnValue:
     batch = find_own_batch(batch_id)
     if request.method == "GET":
         return render_template("batches/delete.html", batch=batch)
-    photos = connection().execute("SELECT filename FROM photo WHERE batch_id = ?", (batch_id,)).fetchall()
-    connection().execute("DELETE FROM batch WHERE id = ?", (batch_id,))
-    connection().commit()
-    for photo in photos:
-        (Path(current_app.config["PHOTO_FOLDER"]) / photo["filename"]).unlink(missing_ok=True)
-    flash(f"“{batch['name']}” went down the drain.")
+    files = [Path(current_app.config["PHOTO_FOLDER"]) / photo.filename for photo in batch.photos]
+    with db.transaction():
+        db.session.delete(batch)
+    for file in files:
+        file.unlink(missing_ok=True)
+    flash(f"“{batch.name}” went down the drain.")
     return redirect(url_for("batches.index"))
 
 
@@ -213,7 +167,7 @@ def take_reading(batch_id: int) -> ResponseReturnValue:
     temperature_c = form.number("temperature_c", -5, 45)
     if form.errors:
         return show_batch(batch, form)
-    add_reading(batch_id, gravity, temperature_c)
+    add_reading(batch, gravity, temperature_c)
     flash(f"Noted: {gravity:.3f} at {temperature_c:g} °C.")
     return redirect(url_for("batches.show", batch_id=batch_id))
 
@@ -227,9 +181,11 @@ def export_readings(batch_id: int) -> ResponseReturnValue:
         yield "taken_at,gravity,temperature_c,abv\r\n"
         line = io.StringIO()
         write = csv.writer(line).writerow
-        for reading in find_readings(batch_id):
-            alcohol = brewing.abv(batch["original_gravity"], reading["gravity"])
-            write([reading["taken_at"], f"{reading['gravity']:.3f}", reading["temperature_c"], f"{alcohol:.2f}"])
+        readings = select(Reading).where(Reading.batch_id == batch_id).order_by(Reading.taken_at, Reading.id)
+        for reading in db.session.scalars(readings.execution_options(yield_per=100)):
+            alcohol = brewing.abv(batch.original_gravity, reading.gravity)
+            taken_at = reading.taken_at.isoformat("T", "minutes")
+            write([taken_at, f"{reading.gravity:.3f}", reading.temperature_c, f"{alcohol:.2f}"])
             yield line.getvalue()
             line.seek(0)
             line.truncate()
@@ -253,10 +209,8 @@ def add_photo(batch_id: int) -> ResponseReturnValue:
         return show_batch(batch, form)
     filename = f"{secrets.token_hex(12)}{suffix}"
     upload.save(Path(current_app.config["PHOTO_FOLDER"]) / filename)
-    connection().execute(
-        "INSERT INTO photo (batch_id, filename, caption) VALUES (?, ?, ?)", (batch_id, filename, caption)
-    )
-    connection().commit()
+    with db.transaction():
+        batch.photos.append(Photo(filename=filename, caption=caption))
     flash("A lovely picture.")
     return redirect(url_for("batches.show", batch_id=batch_id) + "#photos")
 

@@ -52,13 +52,11 @@ def format_gravity(value: float | None) -> str:
     return "\N{EN DASH}" if value is None else f"{value:.3f}"
 
 
-def format_day(value: str) -> str:
-    """Return an ISO date as ``7 Mar 2026``."""
-    day = date.fromisoformat(value[:10])
+def format_day(day: date) -> str:
+    """Return a date as ``7 Mar 2026``."""
     return f"{day.day} {day:%b %Y}"
 
 
-def format_moment(value: str) -> str:
-    """Return an ISO time as ``7 Mar, 18:30``."""
-    moment = datetime.fromisoformat(value)
+def format_moment(moment: datetime) -> str:
+    """Return a time as ``7 Mar, 18:30``."""
     return f"{moment.day} {moment:%b, %H:%M}"

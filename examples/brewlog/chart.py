@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+
+from .models import Batch, Reading
 
 WIDTH, HEIGHT = 640, 240
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 14, 28
@@ -28,16 +28,16 @@ class Curve:
     bottom: int = HEIGHT - BOTTOM
 
 
-def draw(batch: sqlite3.Row, readings: Sequence[sqlite3.Row]) -> Curve | None:
+def draw(batch: Batch, readings: Sequence[Reading]) -> Curve | None:
     """Return the curve of *readings*, or None when there are too few for a line."""
     if len(readings) < 2:
         return None
-    times = [datetime.fromisoformat(reading["taken_at"]) for reading in readings]
+    times = [reading.taken_at for reading in readings]
     hours = [(time - times[0]).total_seconds() / 3600 for time in times]
     span = hours[-1] or 1.0
-    gravities = [reading["gravity"] for reading in readings]
-    high: float = max(batch["original_gravity"], *gravities)
-    low: float = min(batch["target_gravity"], *gravities) - 0.004
+    gravities = [reading.gravity for reading in readings]
+    high: float = max(batch.original_gravity, *gravities)
+    low: float = min(batch.target_gravity, *gravities) - 0.004
 
     def x(hour: float) -> float:
         return round(LEFT + hour / span * (WIDTH - LEFT - RIGHT), 1)
@@ -58,5 +58,5 @@ def draw(batch: sqlite3.Row, readings: Sequence[sqlite3.Row]) -> Curve | None:
         area=f"{points[0][0]},{floor} {line} {points[-1][0]},{floor}",
         grid=[(y(low + (high - low) * part / 4), f"{low + (high - low) * part / 4:.3f}") for part in range(5)],
         days=[(x(day * 24), f"day {day}") for day in range(0, int(span / 24) + 1, step)],
-        target=y(batch["target_gravity"]),
+        target=y(batch.target_gravity),
     )

@@ -45,10 +45,10 @@ class Form:
             self.errors[name] = "Pick one of the list."
         return value
 
-    def day(self, name: str) -> str:
-        """Return the field as an ISO date."""
+    def day(self, name: str) -> date:
+        """Return the field as a date."""
         try:
-            return date.fromisoformat(self.typed.get(name, "")).isoformat()
+            return date.fromisoformat(self.typed.get(name, ""))
         except ValueError:
             self.errors[name] = "Enter a date such as 2026-03-07."
-            return ""
+            return date.today()

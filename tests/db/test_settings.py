@@ -1,6 +1,8 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from sqlalchemy import String, text
@@ -28,6 +30,25 @@ def test_a_url_that_cannot_be_used_is_told_without_its_password(tmp_path, url, m
     assert (
         "s3cret" not in f"{error!r} {error.__cause__!r} {error.__context__ if not error.__suppress_context__ else ''}"
     )
+
+
+def test_many_processes_can_open_a_new_file_at_once(tmp_path):
+    barrier = Barrier(5)
+
+    def open_it(path):
+        # Applications of their own, as in processes of their own.
+        db = Database()
+        app = Carboy("shop", instance_path=str(path))
+        db.init_app(app)
+        with app.app_context():
+            barrier.wait(5)
+            with db.engine.connect():
+                pass
+            db.engines.dispose()
+
+    with ThreadPoolExecutor(5) as pool:
+        for number in range(10):
+            list(pool.map(open_it, [tmp_path / str(number)] * 5))
 
 
 def test_the_default_is_a_file_in_the_instance_folder(tmp_path):

@@ -20,7 +20,7 @@ LAYERS = [
     ["registry", "blueprint", "plan", "engine", "background", "lifecycle"],
     ["protocols"],
     ["app"],
-    ["testing", "server", "cli", "doctor", "__init__", "__main__"],
+    ["testing", "server", "cli", "doctor", "health", "__init__", "__main__"],
     ["db"],
     ["flask"],
 ]

@@ -211,6 +211,7 @@ class FlaskGroup(AppGroup):
         self.load_dotenv = load_dotenv
         self.set_debug_flag = set_debug_flag
         self._loaded_plugin_commands = False
+        self._plugin_commands: set[str] = set()
         if add_default_commands:
             self._add_default_commands()
 
@@ -230,6 +231,7 @@ class FlaskGroup(AppGroup):
         for group in PLUGIN_GROUPS:
             for entry_point in importlib.metadata.entry_points(group=group):
                 self.add_command(entry_point.load(), entry_point.name)
+                self._plugin_commands.add(entry_point.name)
         self._loaded_plugin_commands = True
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -240,13 +242,16 @@ class FlaskGroup(AppGroup):
         """
         self._load_plugin_commands()
         command = super().get_command(ctx, name)
-        if command is not None:
+        if command is not None and name not in self._plugin_commands:
             return command
         try:
             app = ctx.ensure_object(ScriptInfo).load_app()
         except NoAppException as error:
-            _show_error(f"Error: {error.format_message()}")
-            return None
+            if command is None:
+                _show_error(f"Error: {error.format_message()}")
+            return command
+        if command is not None and not getattr(app.cli.commands.get(name), "wins_over_packages", False):
+            return command
         # From here on, so that callbacks of the command's parameters have the context too.
         if not has_app_context() or current_app_context().app is not app:
             ctx.with_resource(app.app_context())

@@ -20,6 +20,16 @@ def shell_command() -> None:
     Its names are those that the application's shell context processors give.
     ``PYTHONSTARTUP`` and ``sys.__interactivehook__`` work as in plain Python.
     """
+    interact({})
+
+
+def interact(names: dict[str, t.Any], note: str = "") -> None:
+    """Run a shell that knows *names*, and what the application's shell context processors give.
+
+    Args:
+        names: They win.
+        note: A line for the banner.
+    """
     import code
 
     app = current_app_context().app
@@ -30,15 +40,14 @@ def shell_command() -> None:
         with open(startup, "rb") as file:
             exec(compile(file.read(), startup, "exec"), namespace)
     namespace.update(app.make_shell_context())
+    namespace.update(names)
 
     hook = getattr(sys, "__interactivehook__", None)
     if hook is not None:
         _complete_names(namespace)
         hook()
-    code.interact(
-        f"Python {sys.version} on {sys.platform}\nApp: {app.import_name}\nInstance: {app.instance_path}",
-        local=namespace,
-    )
+    banner = f"Python {sys.version} on {sys.platform}\nApp: {app.import_name}\nInstance: {app.instance_path}"
+    code.interact(f"{banner}\n{note}" if note else banner, local=namespace)
 
 
 def _complete_names(namespace: dict[str, t.Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import itertools
 import typing as t
 import warnings
@@ -11,13 +13,17 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.util.concurrency import in_greenlet
 
 from carboy import Blueprint, abort, current_app
 from carboy.concurrency import is_on_loop
 from carboy.context import innermost_context
+from carboy.health import TIMEOUT, add_check, failing_checks
+from carboy.lazy import lazy
 
 from . import failures
-from .engines import Engines
+from .commands import db_command
+from .engines import Engines, Key
 from .models import Model
 from .pages import MAX_PER_PAGE, Numbered, Page, Slice, Sliced
 from .sessions import Hook, RequestSession, Scope, current_side
@@ -27,6 +33,8 @@ from .watch import Watch
 
 if t.TYPE_CHECKING:
     from carboy import Carboy
+
+    from .migrations import Migrations
 
 T = t.TypeVar("T")
 P = t.ParamSpec("P")
@@ -73,6 +81,7 @@ class Database:
         self._session_options = dict(session_options or {})
         self._turns = itertools.count()
         self.aio = AsyncDatabase(self)
+        self.seeds: list[t.Callable[[], t.Any]] = []
         if app is not None:
             self.init_app(app)
 
@@ -94,6 +103,9 @@ class Database:
         # For the macros in its templates.
         app.register_blueprint(Blueprint("carboy_db", __name__, template_folder="templates"))
         app.shell_context_processor(lambda: {"db": self})
+        app.cli.add_command(db_command)
+        for key in settings.keys:
+            add_check(app, _name_of_check(key), functools.partial(self._ping, key))
         app.after_serving(self._dispose)
 
     async def _dispose(self) -> None:
@@ -147,6 +159,43 @@ class Database:
         """Drop the tables of all databases."""
         for key, metadata in self.metadatas.items():
             metadata.drop_all(self.engines.sync(key))
+
+    def seed(self, func: t.Callable[[], T]) -> t.Callable[[], T]:
+        """Have ``carboy db seed`` call *func*, sync or async, in a transaction of its own.
+
+        It may be called again: let it look for what it adds.
+        """
+        self.seeds.append(func)
+        return func
+
+    @lazy
+    def migrations(self) -> Migrations:
+        """How the tables become what the models say; on the command line ``carboy db``."""
+        from .migrations import Migrations
+
+        return Migrations(self)
+
+    # -- Health ----------------------------------------------------------------------
+
+    def check(self, timeout: float = TIMEOUT) -> dict[str, str]:
+        """Return which databases cannot be used just now and why, without passwords; nothing if all is well.
+
+        The names are those that `carboy.health` has for them. To be awaited in async code.
+
+        Args:
+            timeout: Seconds until each must have answered.
+        """
+        if is_on_loop() and not in_greenlet():
+            return self.aio.check(timeout)  # type: ignore[return-value]
+        return failing_checks(current_app, timeout, only={_name_of_check(key) for key in self.engines.settings.keys})
+
+    def _ping(self, key: Key) -> str | None:
+        try:
+            with self.engines.sync(key).connect() as connection:
+                connection.exec_driver_sql(_PING)
+        except Exception as e:
+            return failures.told(e, self.engines.urls(key).sync)
+        return None
 
     # -- Sessions --------------------------------------------------------------------
 
@@ -360,6 +409,23 @@ class AsyncDatabase:
         """The main database's engine of the running event loop."""
         return self._database.engines.asynchronous()
 
+    async def check(self, timeout: float = TIMEOUT) -> dict[str, str]:  # noqa: ASYNC109
+        """Return which databases cannot be used just now; see `Database.check`."""
+        keys = self._database.engines.settings.keys
+        answers = await asyncio.gather(*(self._ping(key, timeout) for key in keys))
+        return {_name_of_check(key): wrong for key, wrong in zip(keys, answers, strict=True) if wrong is not None}
+
+    async def _ping(self, key: Key, seconds: float) -> str | None:
+        engines = self._database.engines
+        try:
+            async with asyncio.timeout(seconds), engines.asynchronous(key).connect() as connection:
+                await connection.exec_driver_sql(_PING)
+        except TimeoutError:
+            return f"no answer within {seconds:g} seconds"
+        except Exception as e:
+            return failures.told(e, engines.urls(key).sync)
+        return None
+
     @property
     def session(self) -> AsyncSession:
         """The async session of the current request or task.
@@ -435,6 +501,15 @@ class AsyncDatabase:
         For code that is shared with sync views. It must not block in any other way.
         """
         return await self.session.run_sync(lambda session: func(*args, **kwargs))
+
+
+_PING = "SELECT 1"
+
+
+def _name_of_check(key: Key) -> str:
+    if key is None:
+        return "database"
+    return f"database replica {key}" if isinstance(key, int) else f"database {key!r}"
 
 
 class _State(t.NamedTuple):

@@ -12,7 +12,7 @@ import typing as t
 import weakref
 
 from sqlalchemy import create_engine, event
-from sqlalchemy.engine import URL, Engine
+from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from carboy.concurrency import at_exit, run_where
@@ -38,7 +38,7 @@ class Engines:
 
     def __init__(self, settings: Settings, made: t.Callable[[Engine], None] = lambda engine: None) -> None:
         self.settings = settings
-        self._made = made
+        self.made = made
         self._forget()
         _all.add(self)
 
@@ -72,7 +72,9 @@ class Engines:
                 engine = self._sync.get(key)
                 if engine is None:
                     url = self.urls(key).sync
-                    engine = self._set_up(create_engine(url, **self._options(url)), url)
+                    engine = create_engine(url, **self._options(url))
+                    self._set_up(engine, url)
+                    self.made(engine)
                     self._sync[key] = engine
         return engine
 
@@ -90,6 +92,7 @@ class Engines:
             url = self.urls(key).asynchronous
             engine = engines[key] = create_async_engine(url, **self._options(url))
             self._set_up(engine.sync_engine, url)
+            self.made(engine.sync_engine)
         return engine
 
     def _options(self, url: URL) -> dict[str, t.Any]:
@@ -108,14 +111,14 @@ class Engines:
         options["connect_args"].update(given.pop("connect_args", {}))
         return options | given
 
-    def _set_up(self, engine: Engine, url: URL) -> Engine:
+    def _set_up(self, engine: Engine, url: URL) -> None:
         timeout = self.settings.statement_timeout
         if url.get_backend_name() == "sqlite":
             sqlite.set_up(engine, timeout)
-        elif timeout is not None and url.get_backend_name() in ("mysql", "mariadb"):
-            _limit_mysql_statements(engine, timeout)
-        self._made(engine)
-        return engine
+        elif url.get_backend_name() in ("mysql", "mariadb"):
+            _abandon_unread_rows(engine)
+            if timeout is not None:
+                _limit_mysql_statements(engine, timeout)
 
     def dispose(self) -> None:
         """Close this process's idle sync connections; more are made when they are needed."""
@@ -156,6 +159,11 @@ def _dispose_at_exit() -> None:
 at_exit(_dispose_at_exit)
 
 
+def without_pool(options: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return *options* of an engine without those of its pool."""
+    return {name: value for name, value in options.items() if not name.startswith("pool") and name != "max_overflow"}
+
+
 def _connect_args(url: URL, settings: Settings) -> dict[str, t.Any]:
     backend = url.get_backend_name()
     if backend == "postgresql":
@@ -166,6 +174,16 @@ def _connect_args(url: URL, settings: Settings) -> dict[str, t.Any]:
     if backend in ("mysql", "mariadb"):
         return {"connect_timeout": max(1, round(settings.connect_timeout)), "charset": "utf8mb4"}
     return {}
+
+
+def _abandon_unread_rows(engine: Engine) -> None:
+    @event.listens_for(engine, "rollback")
+    def rollback(connection: Connection) -> None:
+        # Of a stream whose reader has left. The driver would read all that is still to come before anything else; a
+        # new connection costs less.
+        result = getattr(connection.connection.driver_connection, "_result", None)
+        if result is not None and result.unbuffered_active:
+            connection.invalidate()
 
 
 def _limit_mysql_statements(engine: Engine, seconds: float) -> None:

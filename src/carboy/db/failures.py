@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing as t
 
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import ServiceUnavailable
@@ -36,6 +37,14 @@ def is_unavailable(error: BaseException) -> bool:
         # No answer of the server's has a state: it could not be connected to.
         return isinstance(error, (OperationalError, InterfaceError))
     return bool(original is not None and original.args and original.args[0] in _MYSQL_ERRORS)
+
+
+def told(error: BaseException, url: URL) -> str:
+    """Return what *error* of the database at *url* says, in one line, without the password."""
+    original = (isinstance(error, DBAPIError) and error.orig) or error
+    lines = str(original).splitlines() or [""]
+    text = f"{type(original).__name__}: {lines[0]}"
+    return text.replace(str(url.password), "***") if url.password else text
 
 
 def answer(app: Carboy) -> None:

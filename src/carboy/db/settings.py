@@ -22,6 +22,7 @@ DEFAULTS: dict[str, t.Any] = {
     "DATABASE_CONNECT_TIMEOUT": 10.0,
     "DATABASE_STATEMENT_TIMEOUT": None,
     "DATABASE_SLOW_QUERY": 0.5,
+    "DATABASE_MIGRATIONS": "migrations",
     "DATABASE_ENGINE_OPTIONS": {},
 }
 """Names and defaults; times are in seconds. docs/database.md says what they mean."""
@@ -54,6 +55,11 @@ class Settings:
     statement_timeout: float | None
     slow_query: float | None
     engine_options: dict[str, t.Any]
+
+    @property
+    def keys(self) -> tuple[str | int | None, ...]:
+        """All databases: None for the main one, names of others, numbers of replicas."""
+        return (*self.urls, *range(len(self.replicas)))
 
     @classmethod
     def of(cls, app: Carboy) -> Settings:

@@ -8,13 +8,17 @@ sees what is committed, as under READ COMMITTED, the default of PostgreSQL.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
+import time
 import typing as t
+from sqlite3 import OperationalError
 from time import monotonic
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for whoever is writing."""
@@ -38,15 +42,37 @@ def set_up(engine: Engine, statement_timeout: float | None) -> None:
         # The driver shall leave transactions alone; begin() is below.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-            cursor.execute(f"PRAGMA {pragma}")
         cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
+        _keep_write_ahead_log(cursor)
+        for pragma in ("synchronous = NORMAL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     event.listen(engine, "before_cursor_execute", _begin_before_write)
     event.listen(engine, "savepoint", _begin_before_savepoint)
     if statement_timeout is not None:
         _limit_statements(engine, statement_timeout)
+
+
+def _keep_write_ahead_log(cursor: t.Any) -> None:
+    """Have the file keep one, waiting for others who do so: SQLite does not wait when two open a new file at once."""
+    deadline = monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except OperationalError as e:
+            if not e.sqlite_errorname.startswith("SQLITE_BUSY") or monotonic() > deadline:
+                raise
+        sleep(0.005)
+
+
+def sleep(seconds: float) -> None:
+    """Sleep, without holding up the event loop if this is its code."""
+    if in_greenlet():
+        await_only(asyncio.sleep(seconds))
+    else:
+        time.sleep(seconds)
 
 
 def _limit_statements(engine: Engine, seconds: float) -> None:

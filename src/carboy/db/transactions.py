@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
-import time
 import typing as t
 
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
-from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 from carboy.concurrency import is_async
 
@@ -88,6 +86,7 @@ class Transaction:
             @functools.wraps(func)
             async def run_async(*args: P.args, **kwargs: P.kwargs) -> t.Any:
                 attempt = 0
+                work: _Work | None = None
                 while True:
                     try:
                         async with self._again() as session:
@@ -95,7 +94,7 @@ class Transaction:
                             return await func(*args, **kwargs)  # type: ignore[misc]
                     except Exception as e:
                         attempt += 1
-                        if attempt > self._retries or not work.may_be_repeated(e):
+                        if work is None or attempt > self._retries or not work.may_be_repeated(e):
                             raise
                     await asyncio.sleep(_pause(attempt))
 
@@ -104,6 +103,7 @@ class Transaction:
         @functools.wraps(func)
         def run(*args: P.args, **kwargs: P.kwargs) -> T:
             attempt = 0
+            work: _Work | None = None
             while True:
                 try:
                     with self._again() as session:
@@ -111,9 +111,9 @@ class Transaction:
                         return func(*args, **kwargs)
                 except Exception as e:
                     attempt += 1
-                    if attempt > self._retries or not work.may_be_repeated(e):
+                    if work is None or attempt > self._retries or not work.may_be_repeated(e):
                         raise
-                _sleep(_pause(attempt))
+                sqlite.sleep(_pause(attempt))
 
         return run
 
@@ -124,13 +124,6 @@ class Transaction:
 
 def _pause(attempt: int) -> float:
     return random.uniform(0, _FIRST_PAUSE * 2**attempt)
-
-
-def _sleep(seconds: float) -> None:
-    if in_greenlet():
-        await_only(asyncio.sleep(seconds))
-    else:
-        time.sleep(seconds)
 
 
 class _Work:

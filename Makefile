@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint format type docs bench test-flask test-extensions test-applications test-servers test-database test-autobahn test-browser test-routing test-idle test-soak test-pythons all clean
+.PHONY: help setup demo test lint format type docs bench test-flask test-extensions test-applications test-servers test-database test-jobs test-autobahn test-browser test-routing test-idle test-soak test-pythons all clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -58,6 +58,9 @@ test-servers: $(READY) ## Run the tests on real servers, and in a browser
 test-database: $(READY) ## Run what happens to databases under load, restarts and clients that leave, on real servers
 	$(BIN)/python -m pytest -q tests/db_faults
 
+test-jobs: $(READY) ## Run what becomes of jobs when workers are killed, stopped, or hang
+	$(BIN)/python -m pytest -q tests/jobs_faults
+
 test-autobahn: $(READY) ## Run Autobahn's WebSocket cases on carboy and on the bare servers
 	$(BIN)/python tests/suites/autobahn.py
 
@@ -74,7 +77,7 @@ test-idle: $(READY) ## Hold 10,000 WebSockets and 5,000 event streams open on on
 test-soak: $(READY) ## Run 100,000 mixed requests and compare what each saw
 	$(BIN)/python -m pytest -q tests/perf/test_isolation.py
 
-all: lint type test docs test-flask test-extensions test-applications test-routing test-servers test-database test-autobahn test-idle test-soak ## Everything but the benchmarks
+all: lint type test docs test-flask test-extensions test-applications test-routing test-servers test-database test-jobs test-autobahn test-idle test-soak ## Everything but the benchmarks
 
 clean: ## Remove what was made
 	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -64,6 +64,7 @@ if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response as WerkzeugResponse
 
     from .http.websocket import WebSocket
+    from .jobs import Jobs
     from .templating import DispatchingJinjaLoader, Environment
     from .testing import AsyncClient, FlaskClient, FlaskCliRunner
 
@@ -507,6 +508,30 @@ class Carboy(Registry):
         """Give the shell the variables in the dict that *f* returns."""
         self.shell_context_processors.append(f)
         return f
+
+    # -- Jobs ----------------------------------------------------------------------
+
+    def job(self, func: t.Any = None, /, **options: t.Any) -> t.Any:
+        """Make a background job of a function; see ``carboy.jobs``, whose `Jobs.job` this is.
+
+        Raises:
+            ModuleNotFoundError: ``carboy[jobs]`` is not installed.
+        """
+        return self._jobs().job(func, **options)
+
+    def schedule(self, cron: str | None = None, **options: t.Any) -> t.Any:
+        """Queue a job at certain times; see `Jobs.schedule` of ``carboy.jobs``.
+
+        Raises:
+            ModuleNotFoundError: ``carboy[jobs]`` is not installed.
+        """
+        return self._jobs().schedule(cron, **options)
+
+    def _jobs(self) -> Jobs:
+        from .jobs import Jobs
+
+        state = self.extensions.get("carboy.jobs")
+        return Jobs(self) if state is None else state.jobs
 
     # -- The process ---------------------------------------------------------------
 

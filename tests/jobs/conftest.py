@@ -1,36 +1,14 @@
 """Every test here runs on each engine: those that need a server where it answers."""
 
 import asyncio
-import os
-import socket
-import uuid
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import NullPool, create_engine, make_url, text
 
 from carboy import Carboy
 from carboy.jobs import Jobs, Worker
 
-# Of each server: a URL at which the tests may do what they like. CI has all of them.
-SERVERS = {
-    "postgresql": os.environ.get("CARBOY_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres"),
-    "mariadb": os.environ.get("CARBOY_TEST_MARIADB", "mariadb://root@127.0.0.1:3306/test"),
-}
-DRIVERS = {"postgresql": "postgresql+psycopg", "mariadb": "mariadb+pymysql"}
-ENGINES = ["memory", "sqlite", *SERVERS]
-
-
-def require(kind):
-    url = SERVERS[kind]
-    address = urlsplit(url)
-    try:
-        socket.create_connection((address.hostname, address.port), 2).close()
-    except OSError as e:
-        message = f"{kind} does not answer at {address.hostname}:{address.port} ({e}): its tests are not run"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
-    return url
+ENGINES = ["memory", "sqlite", "postgresql", "mariadb"]
 
 
 @pytest.fixture(params=ENGINES)
@@ -40,19 +18,9 @@ def kind(request):
 
 
 @pytest.fixture
-def jobs_url(kind, tmp_path):
+def jobs_url(request, kind):
     """Where an engine without jobs is."""
-    if kind in ("memory", "sqlite"):
-        yield "memory://" if kind == "memory" else f"sqlite:///{tmp_path / 'jobs.sqlite'}"
-        return
-    url = make_url(require(kind))
-    name = f"carboy_{uuid.uuid4().hex[:12]}"
-    engine = create_engine(url.set(drivername=DRIVERS[kind]), isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield url.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name}{' WITH (FORCE)' if kind == 'postgresql' else ''}"))
+    return "memory://" if kind == "memory" else request.getfixturevalue("url")
 
 
 @pytest.fixture

@@ -230,10 +230,10 @@ def test_a_delay_is_kept(jobs, run, working):
 
     async def body():
         began = time.time()
+        later = await drink.enqueue_in(0.4, "later")
+        await drink.enqueue_at(datetime.now(UTC), "now")
+        assert [record.state for record in await jobs.aio.queued()] == ["scheduled", "queued"]
         async with working():
-            later = await drink.enqueue_in(0.4, "later")
-            await drink.enqueue_at(datetime.now(UTC), "now")
-            assert await later.state() == "scheduled"
             await later.result(10)
         assert [what for what, _ in ran] == ["now", "later"]
         assert ran[1][1] - began >= 0.4

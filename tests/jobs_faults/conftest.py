@@ -22,13 +22,7 @@ def _load(name, path):
     return module
 
 
-# The same engines, and the same addresses, as in the tests of jobs.
-_jobs = _load("carboy_tests_jobs_conftest", HERE.parent / "jobs" / "conftest.py")
-jobs_url = _jobs.jobs_url
-KINDS = [kind for kind in _jobs.ENGINES if kind != "memory"]
-
-
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def kind(request):
     """Which engine; one that other processes can reach."""
     return request.param
@@ -111,8 +105,8 @@ class Brewery:
 
 
 @pytest.fixture
-def brewery(tmp_path, jobs_url):
+def brewery(tmp_path, url):
     """A brewery; its lease is 3 seconds."""
-    brewery = Brewery(tmp_path, jobs_url, 3)
+    brewery = Brewery(tmp_path, url, 3)
     yield brewery
     brewery.close()

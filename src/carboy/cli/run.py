@@ -129,6 +129,8 @@ def run_command(
     stable as a server for production. With '--debug' it restarts when a file
     changes, and shows errors in an interactive debugger.
     """
+    # A worker of its own would be one more thing to start, and to forget.
+    os.environ.setdefault("CARBOY_EMBED_JOBS", "1")
     debug = get_debug_flag()
     reload = debug if reload is None else reload
     debugger = debug if debugger is None else debugger

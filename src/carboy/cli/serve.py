@@ -148,6 +148,7 @@ def _option(*names: str, variables: t.Sequence[str] = (), **settings: t.Any) -> 
     metavar="SECONDS",
     help="Replace a worker that is older, without a break.",
 )
+@_option("--jobs/--no-jobs", default=False, help="Run background jobs in each worker, too.  [default: no]")
 @_option("--liveness", type=_Path(), help="Answer this path with 200 while the process answers.")
 @_option("--readiness", type=_Path(), help="Answer this path with 200, and with 503 once the server is stopping.")
 @pass_script_info
@@ -165,6 +166,7 @@ def serve_command(
     cert: str | None,
     key: str | None,
     threads: int | None,
+    jobs: bool,
     **options: t.Any,
 ) -> None:
     """Run a production server.
@@ -186,6 +188,8 @@ def serve_command(
     except ModuleNotFoundError as error:
         raise click.ClickException(error.msg) from None
     _log_to_standard_error(log_level)
+    if jobs:
+        os.environ["CARBOY_EMBED_JOBS"] = "1"
     server = ProductionServer(
         worker=WorkerOptions(
             load=info.load_app,

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.util.concurrency import in_greenlet
 
-from carboy import Blueprint, abort
+from carboy import Blueprint, abort, current_app
 from carboy.concurrency import is_on_loop
 from carboy.context import current_app_context, innermost_context
 from carboy.health import TIMEOUT, add_check, failing_checks

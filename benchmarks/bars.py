@@ -7,7 +7,7 @@ import statistics
 import typing as t
 
 from cases import CASES
-from peers import SHORT
+from peers import PLAIN, SHORT
 from serving import BARE
 
 SYNC, ASYNC = "carboy, sync view", "carboy, async view"
@@ -64,7 +64,10 @@ class _Cells:
 def bars(http: dict[str, t.Any], direct: dict[str, t.Any], memory: dict[str, t.Any]) -> list[Bar]:
     """Return all bars, from the results of the families."""
     cells = _Cells(http["results"])
-    return [*_short(cells), *_sync(cells), *_work(cells), *_routes(cells), *_direct(direct), *_memory(memory, direct)]
+    return [
+        *(*_short(cells), *_sync(cells), *_work(cells), *_rows(cells), *_routes(cells)),
+        *(*_direct(direct), *_direct_rows(direct), *_memory(memory, direct)),
+    ]
 
 
 def _short(cells: _Cells) -> t.Iterator[Bar]:
@@ -101,6 +104,17 @@ def _work(cells: _Cells) -> t.Iterator[Bar]:
         yield Bar(title, f"{own[0]}: carboy / the best other ({rival[1]})", cells.ratio(case, own, rival), 1.1)
 
 
+def _rows(cells: _Cells) -> t.Iterator[Bar]:
+    for server, own, other in (
+        ("granian WSGI", SYNC, "Flask with Flask-SQLAlchemy"),
+        ("granian WSGI", SYNC, "Django"),
+        ("uvicorn", SYNC, "FastAPI"),
+        ("uvicorn", ASYNC, "FastAPI"),
+    ):
+        figure = cells.ratio("row", (server, own), (server, other))
+        yield Bar(CASES["row"].title, f"{server}: {own} / {other}", figure, 1)
+
+
 def _routes(cells: _Cells) -> t.Iterator[Bar]:
     for cell in (("granian WSGI", SYNC), ("granian RSGI", ASYNC), ("uvicorn", ASYNC)):
         # Not of the same minute, so the ratio is that of the medians.
@@ -114,6 +128,12 @@ def _direct(direct: dict[str, t.Any]) -> t.Iterator[Bar]:
     for case, limit in DIRECT_LIMITS.items():
         own, flask = times["carboy", case], times["Flask", case]
         yield Bar(f"{titles[case]}, no server", f"carboy {own:.1f} µs / Flask {flask:.1f} µs", own / flask, limit)
+
+
+def _direct_rows(direct: dict[str, t.Any]) -> t.Iterator[Bar]:
+    times = {row["target"]: row["microseconds"] for row in direct["calls"] if row["case"] == "row"}
+    part = times["carboy"] - times[PLAIN]
+    yield Bar(f"{CASES['row'].title}, no server", "carboy.db's part, µs", part, 15)
 
 
 def _memory(memory: dict[str, t.Any], direct: dict[str, t.Any]) -> t.Iterator[Bar]:

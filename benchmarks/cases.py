@@ -140,7 +140,7 @@ CASES = {
         ),
         Case("static", "file, 64 KB", "/static/notes.txt", TEXT, environment.NOTES),
         Case("wait", "wait, 10 ms, 256 at once", "/wait", HTML, "waited", connections=256, group="waiting"),
-        Case("row", "SQLAlchemy row", "/rows/42", JSON, _ROW, group="database"),
+        Case("row", "database row", "/rows/42", JSON, _ROW, group="database"),
         Case("events", "100 events", "/events", EVENT_STREAM, [str(i) for i in range(cellar.EVENTS)]),
     )
 }

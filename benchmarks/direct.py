@@ -17,6 +17,7 @@ from pathlib import Path
 
 import environment
 from cases import CASES, Case, verify
+from peers import PLAIN
 from serving import SERVER_CORE
 
 SPAN = 0.02
@@ -33,7 +34,7 @@ IMPORTS = {
 """What is imported, by the name in the results: the environment and the statement."""
 
 ASYNC = dataclasses.replace(CASES["plain"], name="async", title="async view under WSGI", path="/async")
-DIRECT = {name: CASES[name] for name in ("plain", "path", "order", "page", "session", "form", "upload")}
+DIRECT = {name: CASES[name] for name in ("plain", "path", "order", "page", "session", "form", "upload", "row")}
 DIRECT["async"] = ASYNC
 
 
@@ -63,7 +64,7 @@ class Contestant:
 
 def contestants() -> list[Contestant]:
     """Return who is called."""
-    every = tuple(name for name in DIRECT if name != "async")
+    every = tuple(name for name in DIRECT if name not in ("async", "row"))
     return [
         Contestant("bare callable", "WSGI", "bare:wsgi", "carboy"),
         Contestant("carboy", "WSGI", "carboy_app:app", "carboy", (*every, "async")),
@@ -77,6 +78,19 @@ def contestants() -> list[Contestant]:
         *(
             Contestant(name, "ASGI", f"{name.lower()}_app:app", name.lower())
             for name in ("Starlette", "BlackSheep", "Litestar", "FastAPI", "Quart")
+        ),
+        *(
+            Contestant(name, protocol, app, environment, ("row",))
+            for name, protocol, app, environment in (
+                ("carboy", "WSGI", "carboy_rows:sync_app", "carboy"),
+                (PLAIN, "WSGI", "carboy_plain_rows:sync_app", "carboy"),
+                ("Flask", "WSGI", "flask_rows:app", "flask"),
+                ("Flask with Flask-SQLAlchemy", "WSGI", "flask_sqlalchemy_rows:app", "flask"),
+                ("Django", "WSGI", "django_rows:app", "django"),
+                ("carboy, async view", "ASGI", "carboy_rows:async_app", "carboy"),
+                (f"{PLAIN}, async view", "ASGI", "carboy_plain_rows:async_app", "carboy"),
+                ("FastAPI", "ASGI", "fastapi_rows:app", "fastapi"),
+            )
         ),
     ]
 

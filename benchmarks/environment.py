@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -39,6 +40,7 @@ VERSIONS = {
     "falcon": "4.4.0",
     "fastapi": "0.165.0",
     "flask": "3.1.3",
+    "flask-sqlalchemy": "3.1.1",
     "granian": "2.8.7",
     "greenlet": "3.5.6",
     "gunicorn": "27.0.1",
@@ -76,7 +78,10 @@ _CARBOY = ["werkzeug", "jinja2", "itsdangerous", "click", "blinker", "markupsafe
 PACKAGES = {
     "carboy": [*_CARBOY, *_GRANIAN, *_UVICORN, *_ASYNC_SQL, "gunicorn"],
     "carboy and msgspec": [*_CARBOY, *_GRANIAN, "msgspec"],
-    "flask": ["flask", "werkzeug", "jinja2", "itsdangerous", "asgiref", *_GRANIAN, *_SQL, "gunicorn"],
+    "flask": [
+        *("flask", "werkzeug", "jinja2", "itsdangerous", "asgiref", "flask-sqlalchemy"),
+        *(*_GRANIAN, *_SQL, "gunicorn"),
+    ],
     "quart": ["quart", "werkzeug", "jinja2", "itsdangerous", *_GRANIAN, *_UVICORN, *_ASYNC_SQL],
     "starlette": [
         *("starlette", "python-multipart", "itsdangerous", "jinja2", "sse-starlette"),
@@ -127,15 +132,14 @@ def _prepare_environment(name: str) -> None:
 
 def _prepare_files() -> None:
     static = FILES / "static" / "notes.txt"
-    if static.exists():
-        return
     static.parent.mkdir(parents=True, exist_ok=True)
-    with sqlite3.connect(FILES / "rows.sqlite") as database:
+    static.write_text(NOTES)
+    with contextlib.closing(sqlite3.connect(FILES / "rows.sqlite")) as database, database:
+        # All read the same kind of file: carboy.db would make it one with a write-ahead log.
+        database.execute("pragma journal_mode = wal")
         database.execute("create table if not exists casks (id integer primary key, name text, litres integer)")
         rows = [(number, f"cask {number}", number % 50) for number in range(1, ROWS + 1)]
         database.executemany("insert or replace into casks values (?, ?, ?)", rows)
-    database.close()
-    static.write_text(NOTES)
 
 
 def variables() -> dict[str, str]:
@@ -181,3 +185,29 @@ def write_results(name: str, results: dict[str, t.Any]) -> None:
     """Write *results*, with date, machine and versions, into ``results/``."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps({**describe(), **results}, indent=2) + "\n")
+
+
+MEASURED = {"http": "results", "direct": "calls"}
+"""Where the rows are in the results of those families that have cases."""
+
+
+def replace_cases(name: str, cases: list[str], results: dict[str, t.Any]) -> None:
+    """Put the rows of *cases* in place of the stored ones.
+
+    That is fair because figures are compared within a case, whose measurements take turns.
+
+    Raises:
+        RuntimeError: The stored results are of another machine, or other versions.
+    """
+    path = RESULTS / f"{name}.json"
+    stored, now = json.loads(path.read_text()), describe()
+    versions = {package: version for package, version in now["versions"].items() if package in stored["versions"]}
+    if (stored["machine"], stored["versions"]) != (now["machine"], versions):
+        raise RuntimeError(f"{path.name} is of another machine, or of other versions: measure all its cases.")
+    rows = [row for row in stored[MEASURED[name]] if row["case"] not in cases]
+    stored |= {
+        "versions": now["versions"],
+        "anew": stored.get("anew", {}) | dict.fromkeys(cases, now["date"]),
+        MEASURED[name]: [*rows, *results[MEASURED[name]]],
+    }
+    path.write_text(json.dumps(stored, indent=2) + "\n")

@@ -8,6 +8,8 @@ SHORT = ("plain", "json", "path")
 """What all are measured in."""
 WORK = ("order", "page", "session", "form", "upload", "static", "events")
 ALL = (*SHORT, *WORK, "routes", "wait")
+PLAIN = "carboy with plain SQLAlchemy"
+"""The application without ``carboy.db``: its row is read by a session that the view makes."""
 BARE_CASES = (*SHORT, "order", "form", "events", "wait")
 
 
@@ -37,7 +39,9 @@ def _carboy_and_flask() -> list[Target]:
         Target("granian WSGI", "carboy, sync view", "carboy_rows:sync_app", "carboy", ("row",)),
         Target("granian WSGI", "carboy with msgspec, sync view", "carboy_app:app", "carboy and msgspec", MSGSPEC),
         Target("granian WSGI", "Flask", "flask_app:app", "flask", ALL),
+        Target("granian WSGI", f"{PLAIN}, sync view", "carboy_plain_rows:sync_app", "carboy", ("row",)),
         Target("granian WSGI", "Flask", "flask_rows:app", "flask", ("row",)),
+        Target("granian WSGI", "Flask with Flask-SQLAlchemy", "flask_sqlalchemy_rows:app", "flask", ("row",)),
         Target("gunicorn", BARE, "bare:wsgi", "carboy", SHORT),
         Target("gunicorn", "carboy, sync view", "carboy_app:app", "carboy", SHORT),
         Target("gunicorn", "Flask", "flask_app:app", "flask", SHORT),
@@ -52,6 +56,7 @@ def _carboy_and_flask() -> list[Target]:
         if cases is ALL:
             found.append(Target(server, "carboy, async view", "carboy_rows:async_app", "carboy", ("row",)))
             found.append(Target(server, "carboy, sync view", "carboy_rows:sync_app", "carboy", ("row",)))
+            found.append(Target(server, f"{PLAIN}, async view", "carboy_plain_rows:async_app", "carboy", ("row",)))
     served = ("granian RSGI", "carboy, async view, `carboy serve`", "carboy_async_app:app", "carboy", (*SHORT, "wait"))
     found.append(Target(*served, launcher="carboy serve RSGI"))
     app = "carboy_async_app:app"
@@ -66,9 +71,7 @@ def _wsgi_peers() -> list[Target]:
     found = []
     for name, environment in (("Falcon", "falcon"), ("Bottle", "bottle"), ("Django", "django")):
         found.append(Target("granian WSGI", name, f"{environment}_app:app", environment, ALL))
-        # Django's users have its own mapper.
-        if name != "Django":
-            found.append(Target("granian WSGI", name, f"{environment}_rows:app", environment, ("row",)))
+        found.append(Target("granian WSGI", name, f"{environment}_rows:app", environment, ("row",)))
     return found
 
 

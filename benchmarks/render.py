@@ -39,8 +39,11 @@ server. A framework takes part in what it has, or in what its users take a well-
 - The page is Jinja's. Tornado and Emmett55 have template languages of their own and are left out.
 - Forms: Robyn does not parse urlencoded ones.
 - Files: Django with WhiteNoise.
-- SQLAlchemy: async with aiosqlite in async views, except FastAPI, whose documentation has sync endpoints there.
-  Django's and Emmett55's users have other mappers.
+- The row, by SQLAlchemy: carboy with `carboy.db`, and, as *carboy with plain SQLAlchemy*, with a session that the view
+  makes, as in the other frameworks; Flask that way too, and with Flask-SQLAlchemy; Django with its own mapper and a
+  connection that is kept. Async with aiosqlite in async views, except FastAPI, whose documentation has sync endpoints
+  there. Emmett55's users have another mapper. All read one row by its key from the same SQLite file, which has a
+  write-ahead log; carboy.db alone checks foreign keys and looks for slow statements. No session is used twice.
 - Events: sse-starlette, aiohttp-sse, and what FastAPI, Litestar, Falcon under ASGI, BlackSheep, Robyn, Emmett55 and
   carboy's async view have themselves; by hand elsewhere.
 - *carboy with msgspec* is the same application where msgspec is installed too.
@@ -80,6 +83,8 @@ def page(results: dict[str, dict[str, t.Any]]) -> str:
         f"Measured on {http['date']}: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB,"
         f" {machine['system']}, Python {versions['python']}; {named}.\n"
     )
+    for case, date in (http.get("anew", {}) | results["direct"].get("anew", {})).items():
+        where += f"The {CASES[case].title} was measured on {date}, in a run of its own.\n"
     picture = f"![Server CPU time per request of each framework, by case]({PICTURE.name})\n"
     parts = [
         INTRODUCTION,
@@ -106,7 +111,8 @@ def _bars_table(found: list[Bar]) -> str:
     return "\n".join(
         [
             "## Bars\n",
-            f"What carboy is to reach, as ratios of CPU time per request in one run; {met} of {len(found)} are met.\n",
+            "What carboy is to reach, as ratios of CPU time per request in one run if no unit is named;"
+            f" {met} of {len(found)} are met.\n",
             _table(["case", "ratio", "figure", "bar", "met"], lines),
         ]
     )

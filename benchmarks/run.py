@@ -4,9 +4,11 @@ One module per family of measurements: ``answering`` (HTTP requests), ``echo`` (
 that wait), ``direct`` (no server), ``memory``. What is requested: ``cases``; of whom: ``peers``. How targets are served
 and take turns: ``serving``.
 
-A family that is measured whole is stored, and the page written; of a selection the tables are printed only:
+A family that is measured whole is stored, and the page written. So are some cases, if all who take part in them are
+measured, on the machine and with the versions of the others. Of any other selection the tables are printed only:
 
     make bench
+    python benchmarks/run.py http direct --cases row
     python benchmarks/run.py http --only carboy,bare,flask --cases plain,json --servers wsgi --rounds 3
 
 Run as ``make bench``. Options: ``python benchmarks/run.py --help``.
@@ -71,7 +73,8 @@ class Selection:
         self.only: list[str] | None = options.only
         self.servers: list[str] | None = options.servers
         self.cases: list[str] | None = options.cases
-        self.whole = (self.only, self.servers, self.cases) == (None, None, None)
+        self.is_complete = self.only is None and self.servers is None
+        """Whether all who take part in what is measured are."""
 
     def _named(self, name: str, server: str) -> bool:
         by_name = self.only is None or any(part in name.lower() for part in self.only)
@@ -121,10 +124,12 @@ def main() -> None:
         begin = time.monotonic()
         results = measure(family, chosen, options.rounds, options.seconds)
         print(f"{family}: {(time.monotonic() - begin) / 60:.1f} minutes", file=sys.stderr)
-        if chosen.whole:
+        if chosen.is_complete and chosen.cases is None:
             environment.write_results(family, results)
+        elif chosen.is_complete and family in environment.MEASURED:
+            environment.replace_cases(family, chosen.cases, results)
         print(render.tables(family, results))
-    if chosen.whole:
+    if chosen.is_complete:
         render.write_page()
 
 

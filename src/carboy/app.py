@@ -903,11 +903,7 @@ class Carboy(Registry):
             else:
                 await engine.teardown_appcontext(self, ctx, exc, inline)
         finally:
-            await self._teardown_context(ctx, exc, inline)
-
-    async def _teardown_context(self, ctx: AppContext, exc: BaseException | None, inline: bool) -> None:
-        if ctx.teardown_functions is not None:
-            await engine.teardown_context(self, ctx, exc, inline)
+            await ctx.run_teardown_functions(exc, inline)
 
     # -- Contexts ----------------------------------------------------------------
 

@@ -21,11 +21,11 @@ import inspect
 import sys
 import typing as t
 from contextvars import ContextVar
-from types import TracebackType
+from types import CoroutineType, TracebackType
 
 from werkzeug.exceptions import HTTPException
 
-from .concurrency import close_iterable, give_up, run_in, step
+from .concurrency import call, close_iterable, give_up, run_blocking, run_in, step
 from .lazy import lazy
 from .signals import appcontext_popped, appcontext_pushed
 
@@ -289,6 +289,24 @@ class AppContext:
             self.teardown_functions = []
         self.teardown_functions.append(func)
 
+    async def run_teardown_functions(self, exc: BaseException | None, inline: bool) -> None:
+        """Run what `call_at_teardown` was given, all of it, then raise the first error."""
+        errors = []
+        while self.teardown_functions:
+            function = self.teardown_functions.pop()
+            try:
+                if inline:
+                    # PERF: what `call` does, without its coroutine.
+                    result = function(exc)
+                    if type(result) is CoroutineType:
+                        run_blocking(result)
+                else:
+                    await call(inline, function, exc)
+            except Exception as e:
+                errors.append(e)
+        if errors:
+            raise errors[0]
+
     # How many bodies that are made later will enter this context again.
     _kept = 0
 
@@ -536,8 +554,10 @@ class RequestContext(AppContext):
                 try:
                     # A body that is still to be made keeps it (see stream_with_context).
                     if self._is_left:
-                        tear_down = app._teardown_appcontext if pushed[2] else app._teardown_context
-                        await tear_down(self, exc, inline)
+                        if pushed[2]:
+                            await app._teardown_appcontext(self, exc, inline)
+                        else:
+                            await self.run_teardown_functions(exc, inline)
                 finally:
                     if pushed[2]:
                         self._leave_app(pushed)
@@ -567,6 +587,19 @@ class RequestContext(AppContext):
         pushed = self._leave_request()
         if pushed[2]:
             self._leave_app(pushed)
+
+    async def leave_tearing_down(self, exc: BaseException | None, inline: bool) -> None:
+        """Leave this context, whose own teardown functions are the only ones."""
+        if self._pushed is not _FIRST or self._kept or _active.get(None) is not self or appcontext_popped.receivers:
+            await self._pop(exc, inline)
+            return
+        # PERF: the same in the ordinary case. They run without the request, in the context of the application.
+        self.leave()
+        _active.set((self, None))
+        try:
+            await self.run_teardown_functions(exc, inline)
+        finally:
+            _active.set(None)
 
     def _leave_request(self) -> Push:
         request = self.request

@@ -23,7 +23,7 @@ from werkzeug.exceptions import (
 )
 from werkzeug.routing.exceptions import WebsocketMismatch
 
-from .concurrency import call, is_async, run_blocking, run_in_thread
+from .concurrency import call, run_blocking, run_in_thread
 from .context import RequestContext
 from .errors import call_override, log_exception, respond_to
 from .http.response import InvalidHeader
@@ -237,9 +237,10 @@ async def handle(  # noqa: C901 - PERF: the ordinary case without further corout
             or request_tearing_down.receivers
             or appcontext_tearing_down.receivers
             or request.background is not None
-            or ctx.teardown_functions is not None
         ):
             await ctx._pop(error, inline)
+        elif ctx.teardown_functions is not None:
+            await ctx.leave_tearing_down(error, inline)
         else:
             ctx.leave()
 
@@ -609,16 +610,6 @@ async def teardown_appcontext(app: Carboy, ctx: AppContext, exc: BaseException |
     errors = await _tear_down(app, profile_of(app).teardown_appcontext, exc, inline)
     if appcontext_tearing_down.receivers:
         appcontext_tearing_down.send(app, _async_wrapper=app.ensure_sync, exc=exc)
-    if errors:
-        raise errors[0]
-
-
-async def teardown_context(app: Carboy, ctx: AppContext, exc: BaseException | None, inline: bool) -> None:
-    """Run the functions of this one context, the last given first, then raise the first error."""
-    errors = []
-    while ctx.teardown_functions:
-        function = ctx.teardown_functions.pop()
-        errors += await _tear_down(app, ((is_async(function), (function,)),), exc, inline)
     if errors:
         raise errors[0]
 

@@ -1,5 +1,11 @@
 """Every test here runs on SQLite, and on PostgreSQL and MariaDB where they answer."""
 
+# The drivers are imported here since a test run inside a test forgets what it has imported: there would be two of each,
+# with exceptions that are not each other's.
+import aiomysql  # noqa: F401
+import aiosqlite  # noqa: F401
+import psycopg  # noqa: F401
+import pymysql  # noqa: F401
 import pytest
 
 from carboy import Carboy

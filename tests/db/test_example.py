@@ -11,6 +11,7 @@ def brewlog(url, tmp_path):
     app = create_app({"TESTING": True, "DATABASE_URL": url}, tmp_path)
     with app.app_context():
         yield app
+        db.session.close()
         app.async_to_sync(db.engines.dispose_async)()
         db.engines.dispose()
 

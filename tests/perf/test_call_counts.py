@@ -22,9 +22,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import Mapped, mapped_column
 
 import carboy
 from carboy.concurrency import WorkerThreads
+from carboy.db import Database
 
 COUNTS = Path(__file__).with_name("call_counts.json")
 VERSIONS = "Python {}.{}".format(*sys.version_info) + "".join(
@@ -34,6 +36,9 @@ RECORDING = "CARBOY_RECORD_CALLS" in os.environ
 
 BUDGET = 20
 """Most calls for JSON with a path parameter and no hooks; Flask 3.1 makes 159, Starlette 31."""
+
+DATABASE_BUDGET = 24
+"""Most calls of carboy's for a row of a database by its key, beside those of the same answer without it."""
 
 FORM = b"name=cask&litres=40"
 
@@ -237,13 +242,16 @@ def serve_without_loop(serve):
 
 def calls_of(protocol, case):
     """The calls of a warm request, in order."""
-    method, path, expected = CASES[case]
     app = make_app(protocol != "wsgi", hooks=case == "before and after hook")
+    return [name for _, name in calls_and_modules_of(app, protocol, *CASES[case])]
+
+
+def calls_and_modules_of(app, protocol, method, path, expected):
     calls = []
 
     def profile(frame, event, arg):
         if event == "call" and frame.f_code.co_filename != __file__:
-            calls.append(frame.f_code.co_qualname)
+            calls.append((frame.f_globals.get("__name__", ""), frame.f_code.co_qualname))
 
     for warm in False, False, True:
         serve, sent = SERVERS[protocol](app, method, path)
@@ -276,6 +284,36 @@ def test_calls_are_as_recorded(protocol, case):
 def test_json_with_a_path_parameter_is_within_the_budget(protocol):
     calls = calls_of(protocol, "JSON, path parameter")
     assert len(calls) <= BUDGET, "\n".join(calls)
+
+
+def test_a_row_of_a_database_is_within_its_budget(tmp_path):
+    """Only carboy's own calls are counted: SQLAlchemy's are those of its version."""
+    db = Database()
+
+    class Cask(db.Model):
+        id: Mapped[int] = mapped_column(primary_key=True)
+        name: Mapped[str]
+
+    app = carboy.Carboy("counted", static_folder=None)
+    app.config["DATABASE_URL"] = f"sqlite:///{tmp_path / 'casks.sqlite'}"
+    db.init_app(app)
+    app.add_url_rule("/constant", "constant", view_func=lambda: {"name": "cask"})
+    app.add_url_rule("/row", "row", view_func=lambda: {"name": db.get_or_404(Cask, 42).name})
+    with app.app_context():
+        db.create_all()
+        db.session.add(Cask(id=42, name="cask"))
+        db.session.commit()
+    calls = {
+        path: [
+            name
+            for module, name in calls_and_modules_of(app, "wsgi", "GET", path, b'{"name":"cask"}\n')
+            if module.startswith("carboy.")
+        ]
+        for path in ("/constant", "/row")
+    }
+    with app.app_context():
+        db.engines.dispose()
+    assert len(calls["/row"]) - len(calls["/constant"]) <= DATABASE_BUDGET, "\n".join(calls["/row"])
 
 
 # -- No task, no thread ----------------------------------------------------------------

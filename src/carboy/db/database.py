@@ -6,7 +6,6 @@ import asyncio
 import functools
 import itertools
 import typing as t
-import warnings
 
 from sqlalchemy import MetaData, ScalarResult, Select
 from sqlalchemy.engine import Engine
@@ -17,7 +16,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from carboy import Blueprint, abort, current_app
 from carboy.concurrency import is_on_loop
-from carboy.context import innermost_context
+from carboy.context import current_app_context, innermost_context
 from carboy.health import TIMEOUT, add_check, failing_checks
 from carboy.lazy import lazy
 
@@ -26,7 +25,7 @@ from .commands import db_command
 from .engines import Engines, Key
 from .models import Model
 from .pages import MAX_PER_PAGE, Numbered, Page, Slice, Sliced
-from .sessions import Hook, RequestSession, Scope, current_side
+from .sessions import DebugSession, Hook, RequestSession, Scope, current_side
 from .settings import Settings
 from .transactions import Transaction
 from .watch import Watch
@@ -41,6 +40,13 @@ P = t.ParamSpec("P")
 
 EXTENSION = "carboy.db"
 """The key of an application's engines in ``app.extensions``."""
+
+SESSION_OPTIONS = {
+    # Objects stay readable, as they must for async code, which cannot load an attribute by reading it.
+    "expire_on_commit": False,
+    # A session that was closed refuses to work: nobody would close it again.
+    "close_resets_only": False,
+}
 
 
 class Database:
@@ -78,7 +84,7 @@ class Database:
         session_options: t.Mapping[str, t.Any] | None = None,
     ) -> None:
         self.Model = _new_base() if model is None else model
-        self._session_options = dict(session_options or {})
+        self._session_options = {**SESSION_OPTIONS, **(session_options or {})}
         self._turns = itertools.count()
         self.aio = AsyncDatabase(self)
         self.seeds: list[t.Callable[[], t.Any]] = []
@@ -98,7 +104,7 @@ class Database:
                 " of DATABASE_BINDS."
             )
         settings = Settings.of(app)
-        app.extensions[EXTENSION] = _State(self, Engines(settings, Watch(app, settings.slow_query).watch))
+        app.extensions[EXTENSION] = _State(app, self, Engines(settings, Watch(app, settings.slow_query).watch))
         failures.answer(app)
         # For the macros in its templates.
         app.register_blueprint(Blueprint("carboy_db", __name__, template_folder="templates"))
@@ -125,11 +131,12 @@ class Database:
         return self._state().engines
 
     def _state(self) -> _State:
-        state = current_app.extensions.get(EXTENSION)
+        # PERF: not by the proxy, which takes four calls.
+        app = current_app_context().app
+        state = app.extensions.get(EXTENSION)
         if not isinstance(state, _State) or state.database is not self:
             raise RuntimeError(
-                f"This Database was not connected to {current_app.name!r}. Call db.init_app(app) when you make the"
-                " application."
+                f"This Database was not connected to {app.name!r}. Call db.init_app(app) when you make the application."
             )
         return state
 
@@ -224,10 +231,9 @@ class Database:
             scopes = ctx.database_scopes = {}  # type: ignore[attr-defined]
         scope = scopes.get(kind)
         if scope is None:
-            replicas = self.engines.settings.replicas
-            replica = next(self._turns) % len(replicas) if kind == "read" else None
-            scope = scopes[kind] = Scope(self, ctx, replica=replica)
-        return current_side(scope.asynchronous()) if is_on_loop() else scope.sync()
+            replica = None if kind == "main" else next(self._turns) % len(self.engines.settings.replicas)
+            scope = scopes[kind] = Scope(self, replica)
+        return current_side(scope.asynchronous(ctx)) if is_on_loop() else scope.sync(ctx)
 
     def pending_session(self) -> RequestSession | None:
         """Return the current session, in async code its sync side, if it has something to commit.
@@ -245,12 +251,12 @@ class Database:
             replica: The number of a replica to read from.
             **options: As of :class:`sqlalchemy.orm.Session`.
         """
-        engines = self.engines
-        return RequestSession(
-            engines.sync(replica),
-            engine=engines.sync if len(engines.settings.urls) > 1 else None,
-            **self._session_options | options,
-        )
+        app, _, engines = self._state()
+        kind = DebugSession if app.debug else RequestSession
+        session = kind(engines.sync(replica), **self._session_options | options)
+        if len(engines.settings.urls) > 1:
+            session.find_engine = engines.sync
+        return session
 
     # -- Rows ------------------------------------------------------------------------
 
@@ -386,17 +392,6 @@ class Database:
         sync_session = t.cast(RequestSession, session.sync_session if isinstance(session, AsyncSession) else session)
         sync_session.call_after_commit(func)
 
-    # -- Helpers of the sessions ---------------------------------------------------------
-
-    def _warn_of_loss(self, session: Session, exc: BaseException | None) -> None:
-        if exc is None and current_app.debug and (session.new or session.dirty or session.deleted):
-            lost = [*session.new, *session.dirty, *session.deleted]
-            warnings.warn(
-                f"Changes that were not committed are lost: {', '.join(map(repr, lost[:5]))}. Call db.session.commit(),"
-                " or put them into 'with db.transaction():'.",
-                stacklevel=2,
-            )
-
 
 class AsyncDatabase:
     """The async side of a `Database`, under the same names: for type checkers, and for code that is async only."""
@@ -447,14 +442,14 @@ class AsyncDatabase:
 
     def new_session(self, *, replica: int | None = None, **options: t.Any) -> AsyncSession:
         """Return an async session of its own: ``async with db.aio.new_session() as session:``."""
-        database = self._database
-        engines = database.engines
-        return AsyncSession(
-            engines.asynchronous(replica),
-            sync_session_class=RequestSession,
-            engine=(lambda key: engines.asynchronous(key).sync_engine) if len(engines.settings.urls) > 1 else None,
-            **database._session_options | options,
-        )
+        app, database, engines = self._database._state()
+        kind = DebugSession if app.debug else RequestSession
+        options = database._session_options | options
+        session = AsyncSession(engines.asynchronous(replica), sync_session_class=kind, **options)
+        if len(engines.settings.urls) > 1:
+            sync_session = t.cast(RequestSession, session.sync_session)
+            sync_session.find_engine = lambda key: engines.asynchronous(key).sync_engine
+        return session
 
     async def get_or_404(self, model: type[T], key: t.Any, *, description: str | None = None, **options: t.Any) -> T:
         """Return the row with a primary key, or answer 404; see `Database.get_or_404`."""
@@ -515,6 +510,7 @@ def _name_of_check(key: Key) -> str:
 class _State(t.NamedTuple):
     """What an application knows of its database."""
 
+    app: Carboy
     database: Database
     engines: Engines
 

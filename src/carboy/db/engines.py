@@ -181,9 +181,10 @@ def _abandon_unread_rows(engine: Engine) -> None:
     def rollback(connection: Connection) -> None:
         # Of a stream whose reader has left. The driver would read all that is still to come before anything else; a
         # new connection costs less.
-        result = getattr(connection.connection.driver_connection, "_result", None)
-        if result is not None and result.unbuffered_active:
-            connection.invalidate()
+        if not connection.invalidated:
+            result = getattr(connection.connection.driver_connection, "_result", None)
+            if result is not None and result.unbuffered_active:
+                connection.invalidate()
 
 
 def _limit_mysql_statements(engine: Engine, seconds: float) -> None:

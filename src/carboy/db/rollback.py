@@ -135,8 +135,11 @@ class Shared:
             if self._users == 0 and self._backend == "sqlite":
                 self._run("BEGIN IMMEDIATE")
             self._users += 1
-        # Engines of its own, for those who listen to them.
-        return Begun(self._engine.execution_options(), AsyncEngine(self._async_engine.execution_options()))
+        # Engines of its own, for those who listen to them, and dialects, for those who send through them.
+        engine, async_engine = self._engine.execution_options(), self._async_engine.execution_options()
+        for one in (engine, async_engine):
+            one.dialect = copy.copy(one.dialect)
+        return Begun(engine, AsyncEngine(async_engine))
 
     def end(self, begun: Begun) -> None:
         """Undo all; who comes later is refused."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import typing as t
+import warnings
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -35,29 +36,25 @@ Hook = t.Callable[[], t.Any]
 class RequestSession(Session):
     """A session that finds the database of each model, and runs what waits for its commit.
 
-    ``expire_on_commit`` is off: an object stays readable after a commit, as it must for async code, which cannot load
-    an attribute by reading it. After ``close`` it refuses to work, since nobody would close it again.
-
-    Args:
-        bind: The main database's engine.
-        engine: Returns the engine of another database, where there are several.
-        **options: As of :class:`sqlalchemy.orm.Session`.
+    Attributes:
+        find_engine: Returns the engine of another database than the session's, where there are several.
+        wrote: Whether its transaction has done more than reading.
+        transaction: The innermost `Transaction` that is open.
+        committed: The transaction that has been committed and not ended.
+        after_commit: What is to be called, and for which savepoint, if for one.
     """
 
-    def __init__(
-        self, bind: t.Any = None, *, engine: t.Callable[[str], Engine] | None = None, **options: t.Any
-    ) -> None:
-        super().__init__(bind, **{"expire_on_commit": False, "close_resets_only": False} | options)
-        self._engine = engine
-        self.wrote = False
-        self.transaction: t.Any = None
-        self.committed: SessionTransaction | None = None
-        self.after_commit: list[tuple[SessionTransaction | None, Hook]] = []
+    # PERF: defaults of the class, so that a session costs what one of SQLAlchemy does.
+    find_engine: t.Callable[[str], Engine] | None = None
+    wrote: bool = False
+    transaction: t.Any = None
+    committed: SessionTransaction | None = None
+    after_commit: tuple[tuple[SessionTransaction | None, Hook], ...] = ()
 
     def call_after_commit(self, hook: Hook) -> None:
         """Call *hook* after the commit; at once if no transaction has begun."""
         if self.in_transaction():
-            self.after_commit.append((self.get_nested_transaction(), hook))
+            self.after_commit += ((self.get_nested_transaction(), hook),)
         else:
             _run_hook(self, hook)
 
@@ -68,12 +65,15 @@ class RequestSession(Session):
 
     def get_bind(self, mapper: t.Any = None, *, clause: t.Any = None, bind: t.Any = None, **kw: t.Any) -> t.Any:
         """Return the engine for a statement, by its first table's metadata."""
-        if bind is None and self._engine is not None:
+        # PERF: noted here, where each statement comes by: a listener for do_orm_execute would have it prepared twice.
+        if clause is not None and not getattr(clause, "is_select", False):
+            self.wrote = True
+        if bind is None and self.find_engine is not None:
             tables = [mapper.persist_selectable] if hasattr(mapper, "persist_selectable") else _tables(clause)
             for table in tables:
                 metadata = getattr(table, "metadata", None)
                 if metadata is not None and "bind_key" in metadata.info:
-                    return self._engine(metadata.info["bind_key"])
+                    return self.find_engine(metadata.info["bind_key"])
         return super().get_bind(mapper, clause=clause, bind=bind, **kw)
 
 
@@ -86,11 +86,23 @@ def _tables(clause: t.Any) -> t.Iterator[t.Any]:
                 yield table
 
 
-@event.listens_for(RequestSession, "do_orm_execute")
+class DebugSession(RequestSession):
+    """The session in debug mode: tells of rows that are loaded one by one, and of changes that are lost."""
+
+    def warn_of_loss(self) -> None:
+        """Warn of changes that were not committed."""
+        lost = [*self.new, *self.dirty, *self.deleted]
+        if lost:
+            warnings.warn(
+                f"Changes that were not committed are lost: {', '.join(map(repr, lost[:5]))}. Call db.session.commit(),"
+                " or put them into 'with db.transaction():'.",
+                stacklevel=2,
+            )
+
+
+@event.listens_for(DebugSession, "do_orm_execute")
 def _note_statement(state: ORMExecuteState) -> None:
-    if not state.is_select:
-        t.cast(RequestSession, state.session).wrote = True
-    elif state.is_relationship_load:
+    if state.is_relationship_load:
         note_lazy_load(state)
 
 
@@ -111,17 +123,17 @@ def _run_hooks(session: RequestSession, transaction: SessionTransaction) -> None
     if not transaction.nested:
         if transaction.parent is None:
             session.wrote = False
-            hooks, session.after_commit = session.after_commit, []
+            hooks, session.after_commit = session.after_commit, ()
             if is_committed:
                 for _, hook in hooks:
                     _run_hook(session, hook)
         return
     outer = transaction.parent if transaction.parent is not None and transaction.parent.nested else None
-    session.after_commit = [
+    session.after_commit = tuple(
         (outer, hook) if owner is transaction else (owner, hook)
         for owner, hook in session.after_commit
         if is_committed or owner is not transaction
-    ]
+    )
 
 
 def _run_hook(session: RequestSession, hook: Hook) -> None:
@@ -136,34 +148,32 @@ def _run_hook(session: RequestSession, hook: Hook) -> None:
 
 
 class Scope:
-    """The sessions of one context.
+    """The sessions of one context, which is told to each method: kept here it would be a cycle, for the collector.
 
     Args:
         database: Whose.
-        ctx: Whose context.
-        options: Of the sessions; see `RequestSession`.
+        replica: The number of the replica to read from; None for the main database.
     """
 
-    def __init__(self, database: Database, ctx: AppContext, **options: t.Any) -> None:
+    def __init__(self, database: Database, replica: int | None) -> None:
         self._database = database
-        self._ctx = ctx
-        self._options = options
+        self._replica = replica
         self._threads: dict[int | None, RequestSession] = {}
         self._task: asyncio.Task[t.Any] | None = None
         self._session: AsyncSession | None = None
         self._others: dict[asyncio.Task[t.Any], AsyncSession] = {}
 
-    def sync(self) -> RequestSession:
+    def sync(self, ctx: AppContext) -> RequestSession:
         """Return the session for this thread."""
         key = None if is_in_our_thread() else threading.get_ident()
         session = self._threads.get(key)
         if session is None:
             if not self._threads:
-                self._ctx.call_at_teardown(self._close_sync)
-            session = self._threads[key] = self._database.new_session(**self._options)
+                ctx.call_at_teardown(self._close_sync)
+            session = self._threads[key] = self._database.new_session(replica=self._replica)
         return session
 
-    def asynchronous(self) -> AsyncSession:
+    def asynchronous(self, ctx: AppContext) -> AsyncSession:
         """Return the session for this task; inside ``run_sync`` its sync side."""
         task = asyncio.current_task()
         session = self._session
@@ -172,8 +182,8 @@ class Scope:
         # Hooks and view may be tasks of their own, one after the other.
         self._task = task
         if session is None:
-            self._ctx.call_at_teardown(self._close_async)
-            session = self._session = self._database.aio.new_session(**self._options)
+            ctx.call_at_teardown(self._close_async)
+            session = self._session = self._database.aio.new_session(replica=self._replica)
         return session
 
     def pending(self) -> RequestSession | None:
@@ -192,7 +202,7 @@ class Scope:
             raise RuntimeError("An async session needs a task: this is a callback of the event loop.")
         session = self._others.get(task)
         if session is None:
-            session = self._others[task] = self._database.aio.new_session(**self._options)
+            session = self._others[task] = self._database.aio.new_session(replica=self._replica)
             task.add_done_callback(self._other_task_ended)
         return session
 
@@ -204,13 +214,15 @@ class Scope:
     def _close_sync(self, exc: BaseException | None) -> None:
         sessions, self._threads = self._threads, {}
         for session in sessions.values():
-            self._database._warn_of_loss(session, exc)
+            if exc is None and isinstance(session, DebugSession):
+                session.warn_of_loss()
             session.close()
 
     async def _close_async(self, exc: BaseException | None) -> None:
         session, self._session, self._task = self._session, None, None
         if session is not None:
-            self._database._warn_of_loss(session.sync_session, exc)
+            if exc is None and isinstance(session.sync_session, DebugSession):
+                session.sync_session.warn_of_loss()
             # A client that leaves cancels this task, possibly here.
             await asyncio.shield(session.close())
 

@@ -20,6 +20,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.util.concurrency import await_only, in_greenlet
 
+from .statements import Send, send_through
+
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for whoever is writing."""
 
@@ -48,10 +50,10 @@ def set_up(engine: Engine, statement_timeout: float | None) -> None:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    event.listen(engine, "before_cursor_execute", _begin_before_write)
-    event.listen(engine, "savepoint", _begin_before_savepoint)
+    # The innermost first: waiting for whoever is writing is not what the limit is for.
     if statement_timeout is not None:
         _limit_statements(engine, statement_timeout)
+    send_through(engine, _begin_before_write)
 
 
 def _keep_write_ahead_log(cursor: t.Any) -> None:
@@ -89,35 +91,24 @@ def _limit_statements(engine: Engine, seconds: float) -> None:
         else:
             connection.set_progress_handler(is_over, _STEPS)
 
-    @event.listens_for(engine, "before_cursor_execute")
-    def begin(connection: Connection, *args: t.Any) -> None:
-        connection.connection.info["carboy.deadline"] = monotonic() + seconds
+    def send(send: Send, cursor: t.Any, statement: str, *args: t.Any) -> None:
+        info = args[-1].root_connection.connection.info
+        info["carboy.deadline"] = monotonic() + seconds
+        try:
+            send(cursor, statement, *args)
+        finally:
+            del info["carboy.deadline"]
 
-    @event.listens_for(engine, "after_cursor_execute")
-    def end(connection: Connection, *args: t.Any) -> None:
-        connection.connection.info.pop("carboy.deadline", None)
-
-    @event.listens_for(engine, "checkin")
-    def give_back(connection: t.Any, record: t.Any) -> None:
-        record.info.pop("carboy.deadline", None)
+    send_through(engine, send)
 
 
-def _begin_before_write(
-    connection: Connection, cursor: t.Any, statement: str, parameters: t.Any, context: t.Any, many: bool
-) -> None:
-    if _READS.match(statement) and not _locks(context):
-        return
-    begin(connection)
-
-
-def _begin_before_savepoint(connection: Connection, name: str) -> None:
-    begin(connection)
-
-
-def _locks(context: t.Any) -> bool:
-    """Return whether a SELECT asks for a lock, for which SQLite has no words."""
-    compiled = getattr(context, "compiled", None)
-    return getattr(getattr(compiled, "statement", None), "_for_update_arg", None) is not None
+def _begin_before_write(send: Send, cursor: t.Any, statement: str, *args: t.Any) -> None:
+    context: t.Any = args[-1]
+    # A SELECT may ask for a lock, for which SQLite has no words.
+    selected = getattr(context.compiled, "statement", None)
+    if not _READS.match(statement) or getattr(selected, "_for_update_arg", None) is not None:
+        begin(context.root_connection)
+    send(cursor, statement, *args)
 
 
 def begin(connection: Connection) -> None:

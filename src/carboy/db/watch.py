@@ -10,13 +10,14 @@ from time import perf_counter
 from types import FrameType
 
 from greenlet import getcurrent
-from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.orm import ORMExecuteState, RelationshipProperty
 from sqlalchemy.util.concurrency import in_greenlet
 
 from carboy.concurrency import is_on_loop
 from carboy.context import has_request_context, innermost_context
+
+from .statements import Send, send_through
 
 if t.TYPE_CHECKING:
     from carboy import Carboy
@@ -81,13 +82,9 @@ class Watch:
 
     def watch(self, engine: Engine) -> None:
         """Watch one engine."""
-        event.listen(engine, "before_cursor_execute", self._before)
-        event.listen(engine, "after_cursor_execute", self._after)
+        send_through(engine, self._send)
 
-    def _before(
-        self, connection: Connection, cursor: t.Any, statement: str, parameters: t.Any, context: t.Any, many: bool
-    ) -> None:
-        context._carboy_began = perf_counter()
+    def _send(self, send: Send, cursor: t.Any, statement: str, *args: t.Any) -> None:
         for statements in _everywhere:
             statements.append(statement)
         if self._app.debug and is_on_loop() and not in_greenlet():
@@ -97,25 +94,20 @@ class Watch:
                 BlockingQuery,
                 stacklevel=2,
             )
-
-    def _after(
-        self, connection: Connection, cursor: t.Any, statement: str, parameters: t.Any, context: t.Any, many: bool
-    ) -> None:
-        if self._slow is not None:
-            seconds = perf_counter() - context._carboy_began
-            if seconds >= self._slow:
-                self._app.logger.warning(
-                    "A statement took %.3f s, %s at %s: %s", seconds, _whose(), _place(), _short(statement)
-                )
+        began = perf_counter()
+        send(cursor, statement, *args)
+        seconds = perf_counter() - began
+        if self._slow is not None and seconds >= self._slow:
+            self._app.logger.warning(
+                "A statement took %.3f s, %s at %s: %s", seconds, _whose(), _place(), _short(statement)
+            )
 
 
 def note_lazy_load(state: ORMExecuteState) -> None:
-    """Warn, in debug mode, when a request loads the same relationship for one row after the other."""
+    """Warn when a request loads the same relationship for one row after the other."""
     if state.lazy_loaded_from is None or not has_request_context():
         return
     ctx = innermost_context()
-    if not ctx.app.debug:
-        return
     counts: dict[str, int] | None = getattr(ctx, "database_lazy_loads", None)
     if counts is None:
         counts = ctx.database_lazy_loads = {}  # type: ignore[attr-defined]

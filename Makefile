@@ -58,8 +58,8 @@ test-servers: $(READY) ## Run the tests on real servers, and in a browser
 test-database: $(READY) ## Run what happens to databases under load, restarts and clients that leave, on real servers
 	$(BIN)/python -m pytest -q tests/db_faults
 
-test-jobs: $(READY) ## Run what becomes of jobs when workers are killed, stopped, or hang
-	$(BIN)/python -m pytest -q tests/jobs_faults
+test-jobs: $(READY) ## Run the tests of jobs on all engines, and what becomes of jobs when workers are killed, stopped, or hang
+	CARBOY_JOBS_SERVERS="postgresql mariadb" $(BIN)/python -m pytest -q tests/jobs tests/jobs_faults
 
 test-autobahn: $(READY) ## Run Autobahn's WebSocket cases on carboy and on the bare servers
 	$(BIN)/python tests/suites/autobahn.py

@@ -1,5 +1,7 @@
 """Jobs that are queued with an application's data, or not at all."""
 
+import os
+
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Mapped, mapped_column
@@ -46,7 +48,9 @@ def app(app, db, jobs_url, where, tmp_path):
         db.engines.dispose()
 
 
-pytestmark = pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "kind", ["sqlite", *os.environ.get("CARBOY_JOBS_SERVERS", "").split()], indirect=True
+)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from carboy import Carboy
 from carboy.concurrency import LongLivedThreads, is_on_loop
 
 from . import clock
-from .engines.contract import Claim, Engine, Outcome
+from .engines.contract import Claim, Engine, Outcome, State
 from .handles import JobCancelled
 from .message import Message, PayloadError, encode_message, encode_value
 
@@ -235,7 +235,8 @@ class Run:
             return Outcome(claim=self.claim, state="dead", error=error)
         pause = self.job.options.pause(self.attempt) if after is None else after
         self._app.logger.warning("%r has failed, and is tried again in %.1f s", self, pause, exc_info=log)
-        return Outcome(claim=self.claim, state="scheduled", run_at=clock.now() + pause, error=error)
+        state: State = "scheduled" if pause > 0 else "queued"
+        return Outcome(claim=self.claim, state=state, run_at=clock.now() + pause, error=error)
 
 
 _current: ContextVar[Run] = ContextVar("carboy.job")

@@ -54,7 +54,6 @@ class Options:
             function of the arguments that returns the key.
         max_concurrency: How many run at the same time, in all workers together.
         rate: How many begin in a period, in all workers together: ``"10/minute"``, ``"100/5 seconds"``.
-        process: Run it in a process of its own, for work that keeps a processor busy.
         keep: Seconds for which a job that is done, and its result, can be asked for.
     """
 
@@ -66,7 +65,6 @@ class Options:
     unique: bool | t.Callable[..., str] = False
     max_concurrency: int | None = None
     rate: str | None = None
-    process: bool = False
     keep: float = 3600.0
 
     def __post_init__(self) -> None:

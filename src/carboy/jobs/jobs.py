@@ -244,7 +244,7 @@ class Jobs:
         To be awaited in async code.
 
         Returns:
-            The first. The last one is `Queued.id` of … its own; its id is in ``record().message.then``.
+            The first; the others have ids of their own.
 
         Raises:
             ValueError: There is none.

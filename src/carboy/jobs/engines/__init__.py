@@ -21,8 +21,8 @@ def engine_for(url: str, folder: Path) -> Open:
     """Return what makes the engine for *url*.
 
     Args:
-        url: ``sqlite:///``, ``postgresql://``, ``mysql://``, ``mariadb://``, ``redis://``, ``rediss://``, ``amqp://``,
-            ``amqps://``, ``nats://`` or ``memory://``, with options of the engine in its query.
+        url: ``sqlite:///``, ``postgresql://``, ``mysql://``, ``mariadb://`` or ``memory://``, with the engine's
+            options in its query.
         folder: Where a relative path of SQLite is.
 
     Raises:

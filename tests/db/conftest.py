@@ -1,5 +1,7 @@
 """Every test here runs on SQLite, and on PostgreSQL and MariaDB where they answer."""
 
+import time
+
 # The drivers are imported here since a test run inside a test forgets what it has imported: there would be two of each,
 # with exceptions that are not each other's.
 import aiomysql  # noqa: F401
@@ -38,6 +40,25 @@ def make_app(url, tmp_path, db):
     for app in apps:
         # Loggers are known by name, to later tests as well.
         app.logger.disabled = False
+        # What a view has started may end a moment after its answer.
+        deadline = time.monotonic() + 2
+        while checked_out(app, db) and time.monotonic() < deadline:
+            time.sleep(0.01)
         with app.app_context():
             app.async_to_sync(db.engines.dispose_async)()
             db.engines.dispose()
+
+
+def checked_out(app, db):
+    """Return how many connections are in use, of all pools."""
+    with app.app_context():
+        engines = db.engines
+        pools = [engine.pool for engine in list(engines._sync.values())]
+        pools += [engine.pool for of_loop in list(engines._async.values()) for engine in list(of_loop.values())]
+        return sum(pool.checkedout() for pool in pools if hasattr(pool, "checkedout"))
+
+
+@pytest.fixture(name="checked_out")
+def checked_out_fixture():
+    """Tells how many connections of an application are in use."""
+    return checked_out

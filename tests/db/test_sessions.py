@@ -28,16 +28,7 @@ def app(make_app, db, Beer):
     return app
 
 
-def checked_out(app, db):
-    """Return how many connections are in use, of all pools."""
-    with app.app_context():
-        engines = db.engines
-        pools = [engine.pool for engine in engines._sync.values()]
-        pools += [engine.pool for of_loop in engines._async.values() for engine in of_loop.values()]
-        return sum(pool.checkedout() for pool in pools)
-
-
-def test_rows_are_read_and_written_from_sync_and_async_views(app, db, Beer, protocol):
+def test_rows_are_read_and_written_from_sync_and_async_views(app, db, Beer, protocol, checked_out):
     @app.get("/sync/<int:id>")
     def sync_get(id):
         return [type(db.session) is not AsyncSession, db.get_or_404(Beer, id).name]
@@ -67,7 +58,7 @@ def test_rows_are_read_and_written_from_sync_and_async_views(app, db, Beer, prot
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_what_was_not_committed_is_rolled_back(app, db, Beer, protocol, asynchronous):
+def test_what_was_not_committed_is_rolled_back(app, db, Beer, protocol, asynchronous, checked_out):
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.logger.disabled = True
 
@@ -117,7 +108,7 @@ def test_hooks_and_view_of_a_request_have_the_same_session(app, db, Beer, protoc
     assert len({id(session) for session in seen}) == 4
 
 
-def test_tasks_and_threads_of_a_view_have_sessions_of_their_own(app, db, Beer, protocol):
+def test_tasks_and_threads_of_a_view_have_sessions_of_their_own(app, db, Beer, protocol, checked_out):
     @app.get("/tasks")
     async def tasks():
         async def name(id):
@@ -139,7 +130,9 @@ def test_tasks_and_threads_of_a_view_have_sessions_of_their_own(app, db, Beer, p
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_the_session_of_a_streamed_response_lasts_as_long_as_the_stream(app, db, Beer, protocol, asynchronous):
+def test_the_session_of_a_streamed_response_lasts_as_long_as_the_stream(
+    app, db, Beer, protocol, asynchronous, checked_out
+):
     in_use = []
 
     def rows():
@@ -165,7 +158,7 @@ def test_the_session_of_a_streamed_response_lasts_as_long_as_the_stream(app, db,
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_background_task_has_a_session_of_its_own(app, db, Beer, protocol, asynchronous):
+def test_a_background_task_has_a_session_of_its_own(app, db, Beer, protocol, asynchronous, checked_out):
     done = threading.Event()
 
     def work():

@@ -67,7 +67,7 @@ class Migrations:
 
         Those of a bind are in the folder of its name inside this one.
         """
-        return Path(current_app.root_path) / str(current_app.config.get("DATABASE_MIGRATIONS", "migrations"))
+        return Path(current_app.root_path) / str(current_app.config["DATABASE_MIGRATIONS"])
 
     def keys(self) -> list[Key]:
         """Return the databases that have migrations: the main one (None), and the binds that models name."""

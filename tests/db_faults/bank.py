@@ -3,7 +3,7 @@
 import os
 import time
 
-from sqlalchemy import select, true
+from sqlalchemy import literal, select, true
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from carboy import Carboy, request, stream_with_context
@@ -102,6 +102,33 @@ async def async_mark(key):
     await session.flush()
     await asyncio.sleep(0.02)
     return list(await session.scalars(select(Mark.id)))
+
+
+@app.get("/sync/page/<key>")
+def page(key):
+    """Stream what takes a connection from the first to the last line."""
+
+    def lines():
+        for part in range(3):
+            time.sleep(0.005)
+            yield db.session.scalar(select(literal(f"{key}.{part} ")))
+
+    db.session.scalar(select(literal(key)))
+    return stream_with_context(lines())
+
+
+@app.get("/async/page/<key>")
+async def async_page(key):
+    import asyncio
+
+    @stream_with_context
+    async def lines():
+        for part in range(3):
+            await asyncio.sleep(0.005)
+            yield await db.aio.session.scalar(select(literal(f"{key}.{part} ")))
+
+    await db.aio.session.scalar(select(literal(key)))
+    return lines()
 
 
 # -- Long answers ----------------------------------------------------------------------

@@ -11,11 +11,11 @@ import threading
 import typing as t
 import weakref
 
-from sqlalchemy import create_engine
+from sqlalchemy import PoolProxiedConnection, QueuePool, create_engine
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from carboy.concurrency import at_exit, run_where
+from carboy.concurrency import at_exit, others_go_on, run_where
 
 from . import mysql, sqlite
 from .settings import Settings
@@ -26,6 +26,15 @@ if t.TYPE_CHECKING:
 
 Key = str | int | None
 """Which database: None for the main one, the name of a bind, the number of a replica."""
+
+
+class Pool(QueuePool):
+    """A pool that can be waited for by all worker threads, since who holds a connection gets another thread."""
+
+    def connect(self) -> PoolProxiedConnection:
+        """Return a connection, as soon as there is one."""
+        with others_go_on():
+            return super().connect()
 
 
 class Engines:
@@ -72,7 +81,7 @@ class Engines:
                 engine = self._sync.get(key)
                 if engine is None:
                     url = self.urls(key).sync
-                    engine = create_engine(url, **self._options(url))
+                    engine = create_engine(url, **{"poolclass": Pool} | self._options(url))
                     self._set_up(engine, url)
                     self.made(engine)
                     self._sync[key] = engine

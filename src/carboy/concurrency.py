@@ -19,7 +19,6 @@ import threading
 import typing as t
 import weakref
 from collections import deque
-from contextlib import contextmanager, nullcontext
 from contextvars import Context, ContextVar, copy_context
 from types import CoroutineType, FunctionType, MethodType
 
@@ -262,7 +261,7 @@ class WorkerThreads:
     was busy last is busy next. docs/architecture.md has the figures.
 
     Calls of what has begun go before others. While threads wait for what such a
-    call may give back (`others_go_on`), these calls have threads beyond the limit.
+    call may give back (`let_others_go_on`), these calls have threads beyond the limit.
 
     Args:
         limit: How many there are at most.
@@ -320,15 +319,14 @@ class WorkerThreads:
                     raise
         return future
 
-    @contextmanager
-    def others_go_on(self) -> t.Iterator[None]:
-        """See the function of this name."""
+    def let_others_go_on(self, func: t.Callable[[], T]) -> T:
+        """See the function of this name; called in one of these threads."""
         with self._lock:
             self._waiting += 1
             if self._begun and not self._is_waking:
                 self._wake()
         try:
-            yield
+            return func()
         finally:
             with self._lock:
                 self._waiting -= 1
@@ -419,13 +417,13 @@ _MORE = 4
 """How many times their limit worker threads may be more, while so many of them wait."""
 
 
-def others_go_on() -> t.ContextManager[None]:
-    """Say that this thread is about to wait for what other sync code gives back, such as a connection of a pool.
+def let_others_go_on(func: t.Callable[[], T]) -> T:
+    """Return ``func()``, which may wait for what other sync code gives back, such as a connection of a pool.
 
     If all worker threads wait so, those who would give it back need one more to do it.
     """
     workers: WorkerThreads | None = getattr(_here, "workers", None)
-    return nullcontext() if workers is None else workers.others_go_on()
+    return func() if workers is None else workers.let_others_go_on(func)
 
 
 def _reported(error: BaseException) -> BaseException:

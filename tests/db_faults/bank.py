@@ -6,7 +6,7 @@ import time
 from sqlalchemy import literal, select, true
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
-from carboy import Carboy, request, stream_with_context
+from carboy import Blueprint, Carboy, request, stream_with_context
 from carboy.db import Database
 
 app = Carboy(__name__, instance_path=os.environ["BANK"])
@@ -115,6 +115,30 @@ def page(key):
 
     db.session.scalar(select(literal(key)))
     return stream_with_context(lines())
+
+
+mixed = Blueprint("mixed", __name__, url_prefix="/mixed")
+
+
+@mixed.before_request
+def note_who_asks():
+    db.session.scalar(select(literal("somebody")))
+
+
+@mixed.before_request
+async def let_others_go_first():
+    import asyncio
+
+    await asyncio.sleep(0)
+
+
+@mixed.get("/page/<key>")
+def mixed_page(key):
+    """Have a connection in three threads, one after the other: for the hook, the view and the teardown."""
+    return "".join(db.session.scalar(select(literal(f"{key}.{part} "))) for part in range(3))
+
+
+app.register_blueprint(mixed)
 
 
 @app.get("/async/page/<key>")

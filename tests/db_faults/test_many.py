@@ -41,7 +41,9 @@ def test_who_waits_too_long_is_told_to_come_again(start, protocol, url, side, ki
         sys.stdout.write(f" {len(refused)} of 200 told 503 ")
 
 
-def test_streams_hold_connections_and_others_wait_for_them(bank, side):
+@pytest.mark.parametrize("side", ["sync", "async", "mixed"], indirect=True)
+def test_who_has_a_connection_goes_on_while_all_threads_wait_for_one(bank, side):
+    """A body that is streamed, and a request with sync and async parts, need a thread more than once."""
     answers = bank.ask_all("GET", [f"/{side}/page/{number}" for number in range(200)], 200)
     assert [(status, body) for status, _, body in answers] == [
         (200, b"%d.0 %d.1 %d.2 " % (number, number, number)) for number in range(200)

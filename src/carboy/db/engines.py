@@ -15,7 +15,7 @@ from sqlalchemy import PoolProxiedConnection, QueuePool, create_engine
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from carboy.concurrency import at_exit, others_go_on, run_where
+from carboy.concurrency import at_exit, let_others_go_on, run_where
 
 from . import mysql, sqlite
 from .settings import Settings
@@ -33,8 +33,7 @@ class Pool(QueuePool):
 
     def connect(self) -> PoolProxiedConnection:
         """Return a connection, as soon as there is one."""
-        with others_go_on():
-            return super().connect()
+        return let_others_go_on(super().connect)
 
 
 class Engines:

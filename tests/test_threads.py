@@ -15,7 +15,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carboy.concurrency import WorkerThreads, let_others_go_on, run_in_context, worker_threads
+from carboy.concurrency import WorkerThreads, lets_others_go_on, run_in_context, worker_threads
 
 WAIT = 10
 
@@ -181,8 +181,9 @@ def test_what_has_begun_has_threads_more_while_others_wait_for_it(workers):
     """As bodies that hold the connections of a pool, for which other requests wait."""
     given_back = threading.Semaphore(0)
 
+    @lets_others_go_on
     def wait():
-        return let_others_go_on(lambda: given_back.acquire(timeout=WAIT))
+        return given_back.acquire(timeout=WAIT)
 
     async def serve():
         contexts = [Context() for _ in range(20)]

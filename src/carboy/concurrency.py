@@ -261,7 +261,7 @@ class WorkerThreads:
     was busy last is busy next. docs/architecture.md has the figures.
 
     Calls of what has begun go before others. While threads wait for what such a
-    call may give back (`let_others_go_on`), these calls have threads beyond the limit.
+    call may give back (`lets_others_go_on`), these calls have threads beyond the limit.
 
     Args:
         limit: How many there are at most.
@@ -319,17 +319,17 @@ class WorkerThreads:
                     raise
         return future
 
-    def let_others_go_on(self, func: t.Callable[[], T]) -> T:
-        """See the function of this name; called in one of these threads."""
+    def begin_wait(self) -> None:
+        """Count the current thread, one of these, among those that wait for what others give back."""
         with self._lock:
             self._waiting += 1
             if self._begun and not self._is_waking:
                 self._wake()
-        try:
-            return func()
-        finally:
-            with self._lock:
-                self._waiting -= 1
+
+    def end_wait(self) -> None:
+        """Count it no more."""
+        with self._lock:
+            self._waiting -= 1
 
     def end(self) -> None:
         """Let each thread end as soon as it has nothing to do, from now on."""
@@ -417,13 +417,24 @@ _MORE = 4
 """How many times their limit worker threads may be more, while so many of them wait."""
 
 
-def let_others_go_on(func: t.Callable[[], T]) -> T:
-    """Return ``func()``, which may wait for what other sync code gives back, such as a connection of a pool.
+def lets_others_go_on(func: t.Callable[P, T]) -> t.Callable[P, T]:
+    """Decorate what may wait for something that other sync code gives back, such as a connection of a pool.
 
     If all worker threads wait so, those who would give it back need one more to do it.
     """
-    workers: WorkerThreads | None = getattr(_here, "workers", None)
-    return func() if workers is None else workers.let_others_go_on(func)
+
+    @functools.wraps(func)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        workers: WorkerThreads | None = getattr(_here, "workers", None)
+        if workers is None:
+            return func(*args, **kwargs)
+        workers.begin_wait()
+        try:
+            return func(*args, **kwargs)
+        finally:
+            workers.end_wait()
+
+    return call
 
 
 def _reported(error: BaseException) -> BaseException:

@@ -11,11 +11,11 @@ import threading
 import typing as t
 import weakref
 
-from sqlalchemy import PoolProxiedConnection, QueuePool, create_engine
+from sqlalchemy import QueuePool, create_engine
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from carboy.concurrency import at_exit, let_others_go_on, run_where
+from carboy.concurrency import at_exit, lets_others_go_on, run_where
 
 from . import mysql, sqlite
 from .settings import Settings
@@ -31,9 +31,7 @@ Key = str | int | None
 class Pool(QueuePool):
     """A pool that can be waited for by all worker threads, since who holds a connection gets another thread."""
 
-    def connect(self) -> PoolProxiedConnection:
-        """Return a connection, as soon as there is one."""
-        return let_others_go_on(super().connect)
+    connect = lets_others_go_on(QueuePool.connect)
 
 
 class Engines:

@@ -62,7 +62,7 @@ async def async_transfer():
     return ""
 
 
-@db.transaction(retries=20)
+@db.transaction(retries=20, isolation="SERIALIZABLE")
 async def async_move(key, of, to):
     session = db.aio.session
     if await session.get(Transfer, key) is None:

@@ -15,7 +15,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carboy.concurrency import WorkerThreads, run_in_context, worker_threads
+from carboy.concurrency import WorkerThreads, lets_others_go_on, run_in_context, worker_threads
 
 WAIT = 10
 
@@ -157,6 +157,55 @@ def test_calls_behind_a_full_house_are_run_as_threads_get_free(workers):
         return await asyncio.gather(*slow, *queued)
 
     assert run_loop(asyncio.new_event_loop, serve()) == [True, True, *range(5)]
+
+
+def test_what_has_begun_goes_before_what_has_not():
+    one, order = WorkerThreads(1), []
+    release = threading.Event()
+
+    async def serve():
+        context = Context()
+        await one.run(context, int)
+        slow = one.run(context, release.wait, WAIT)
+        calls = [call(one, order.append, n) for n in range(3)]
+        calls.append(one.run(context, order.append, "goes on"))
+        release.set()
+        await asyncio.gather(slow, *calls)
+
+    run_loop(asyncio.new_event_loop, serve())
+    one.end()
+    assert order == ["goes on", 0, 1, 2]
+
+
+def test_what_has_begun_has_threads_more_while_others_wait_for_it(workers):
+    """As bodies that hold the connections of a pool, for which other requests wait."""
+    given_back = threading.Semaphore(0)
+
+    @lets_others_go_on
+    def wait():
+        return given_back.acquire(timeout=WAIT)
+
+    async def serve():
+        contexts = [Context() for _ in range(20)]
+        for context in contexts:
+            await workers.run(context, int)
+        waiting = [workers.run(context, wait) for context in contexts[:6]]
+        waiting += [call(workers, wait) for _ in range(6)]
+        for context in contexts[6:18]:
+            await workers.run(context, given_back.release)
+        assert all(await asyncio.gather(*waiting))
+
+        # Only while they wait, and not for what has not begun.
+        release, both = threading.Event(), threading.Barrier(3)
+        slow = [call(workers, lambda: [both.wait(WAIT), release.wait(WAIT)]) for _ in range(2)]
+        await asyncio.to_thread(both.wait, WAIT)
+        queued = [workers.run(contexts[18], int), call(workers, int)]
+        await asyncio.sleep(0.01)
+        assert not any(future.done() for future in queued)
+        release.set()
+        await asyncio.gather(*slow, *queued)
+
+    run_loop(asyncio.new_event_loop, serve())
 
 
 def test_variables_are_those_of_the_given_context():

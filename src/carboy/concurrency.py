@@ -27,6 +27,7 @@ if t.TYPE_CHECKING:
     from concurrent.futures import Future
     from queue import SimpleQueue
 
+    _Call = tuple[asyncio.Future[t.Any], "_Returns", Context, t.Callable[..., t.Any], t.Any]
     _Answer = tuple[asyncio.Future[t.Any], t.Any, BaseException | None]
     """What a call returned or raised, and who waits for it."""
 
@@ -35,6 +36,9 @@ P = t.ParamSpec("P")
 
 _server_loop: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("carboy.server_loop", default=None)
 """The loop that sent the current sync code to its thread, if one did."""
+
+_has_begun: ContextVar[bool] = ContextVar("carboy.has_begun", default=False)
+"""Whether something of this context has been in a worker thread before."""
 
 _background_loop: asyncio.AbstractEventLoop | None = None
 _workers: WorkerThreads | None = None
@@ -256,6 +260,9 @@ class WorkerThreads:
     blocks; what calls return goes to their loop together; and the thread that
     was busy last is busy next. docs/architecture.md has the figures.
 
+    Calls of what has begun go before others. While threads wait for what such a
+    call may give back (`lets_others_go_on`), these calls have threads beyond the limit.
+
     Args:
         limit: How many there are at most.
         patience: Seconds that a thread is kept with nothing to do.
@@ -273,7 +280,10 @@ class WorkerThreads:
         self._patience = patience
         self._running_loop = asyncio.get_running_loop
         self._lock = threading.Lock()
-        self._calls: deque[tuple[asyncio.Future[t.Any], _Returns, Context, t.Callable[..., t.Any], t.Any]] = deque()
+        self._begun: deque[_Call] = deque()
+        self._calls: deque[_Call] = deque()
+        self._waiting = 0
+        """Of the threads, how many wait for what others give back."""
         self._idle: list[threading.Lock] = []
         """Of each thread with nothing to do, what it waits for; the last one was busy last."""
         self._count = 0
@@ -294,15 +304,32 @@ class WorkerThreads:
         if returns is None or returns.loop() is not loop:
             returns = _here.returns = _Returns(loop)
         future: asyncio.Future[T] = loop.create_future()
+        if context.get(_has_begun):
+            calls = self._begun
+        else:
+            context.run(_has_begun.set, True)
+            calls = self._calls
         with self._lock:
-            self._calls.append((future, returns, context, func, args))
+            calls.append((future, returns, context, func, args))
             if not self._is_waking:
                 try:
                     self._wake()
                 except RuntimeError:
-                    self._calls.pop()
+                    calls.pop()
                     raise
         return future
+
+    def begin_wait(self) -> None:
+        """Count the current thread, one of these, among those that wait for what others give back."""
+        with self._lock:
+            self._waiting += 1
+            if self._begun and not self._is_waking:
+                self._wake()
+
+    def end_wait(self) -> None:
+        """Count it no more."""
+        with self._lock:
+            self._waiting -= 1
 
     def end(self) -> None:
         """Let each thread end as soon as it has nothing to do, from now on."""
@@ -315,7 +342,7 @@ class WorkerThreads:
         # Called with the lock held, when there is a call to run.
         if self._idle:
             self._idle.pop().release()
-        elif self._count == self.limit:
+        elif self._count >= self.limit + (min(self._waiting, self.limit * _MORE) if self._begun else 0):
             # Each thread looks for another call when it has run its own.
             return
         else:
@@ -331,28 +358,35 @@ class WorkerThreads:
 
     def _work(self) -> None:
         _here.is_ours = True
+        _here.workers = self
         wake = threading.Lock()
         wake.acquire()
         is_woken = True
+        is_one_too_many = False
         returns: _Returns | None = None
         answer: t.Any = None
         while True:
             with self._lock:
                 if is_woken:
                     self._is_waking = is_woken = False
-                if self._calls:
+                call: _Call | None = None
+                if self._begun:
+                    call = self._begun.popleft()
+                elif self._count > self.limit:
+                    is_one_too_many = True
+                    self._count -= 1
+                elif self._calls:
                     call = self._calls.popleft()
-                    if self._calls and not self._is_waking:
-                        self._wake()
                 else:
-                    call = None
                     self._idle.append(wake)
+                if (self._begun or self._calls) and call is not None and not self._is_waking:
+                    self._wake()
             if returns is not None:
                 # Not before: who waits for it may have another call at once, for this thread.
                 returns.add(answer)
                 returns = answer = None
             if call is None:
-                if not wake.acquire(timeout=self._patience) and self._has_left(wake):
+                if is_one_too_many or (not wake.acquire(timeout=self._patience) and self._has_left(wake)):
                     return
                 is_woken = True
                 continue
@@ -377,6 +411,30 @@ class WorkerThreads:
         # It was woken at that very moment.
         wake.acquire()
         return False
+
+
+_MORE = 4
+"""How many times their limit worker threads may be more, while so many of them wait."""
+
+
+def lets_others_go_on(func: t.Callable[P, T]) -> t.Callable[P, T]:
+    """Decorate what may wait for something that other sync code gives back, such as a connection of a pool.
+
+    If all worker threads wait so, those who would give it back need one more to do it.
+    """
+
+    @functools.wraps(func)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        workers: WorkerThreads | None = getattr(_here, "workers", None)
+        if workers is None:
+            return func(*args, **kwargs)
+        workers.begin_wait()
+        try:
+            return func(*args, **kwargs)
+        finally:
+            workers.end_wait()
+
+    return call
 
 
 def _reported(error: BaseException) -> BaseException:

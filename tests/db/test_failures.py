@@ -2,6 +2,7 @@ import threading
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 
 def test_who_finds_no_connection_is_told_to_come_again(make_app, db, protocol):
@@ -73,3 +74,68 @@ def test_a_statement_that_takes_too_long_is_given_up(make_app, db, kind, protoco
     assert answers == [500]
     with app.app_context():
         assert db.session.scalar(text("SELECT 1")) == 1
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"], indirect=True)
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_session_goes_on_with_another_connection_after_its_own_was_lost(make_app, db, kind, protocol, asynchronous):
+    app = make_app()
+    app.logger.disabled = True
+    end = {"postgresql": "SELECT pg_terminate_backend(pg_backend_pid())", "mariadb": "KILL CONNECTION_ID()"}[kind]
+
+    @app.get("/sync/lost")
+    def lost():
+        db.session.execute(text(end))
+
+    @app.get("/async/lost")
+    async def async_lost():
+        await db.session.execute(text(end))
+
+    @app.get("/sync/again")
+    def again():
+        with pytest.raises(DBAPIError):
+            db.session.execute(text(end))
+        db.session.rollback()
+        return str(db.session.scalar(text("SELECT 1")))
+
+    @app.get("/async/again")
+    async def async_again():
+        with pytest.raises(DBAPIError):
+            await db.session.execute(text(end))
+        await db.session.rollback()
+        return str(await db.session.scalar(text("SELECT 1")))
+
+    client = app.test_client(protocol=protocol)
+    side = "async" if asynchronous else "sync"
+    assert client.get(f"/{side}/lost").status_code == 503
+    assert client.get(f"/{side}/again").text == "1"
+
+
+@pytest.mark.parametrize("kind", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_rows_of_a_stream_that_was_left_are_not_read_to_the_end(make_app, db, protocol, asynchronous):
+    app = make_app(DATABASE_POOL_SIZE=1, DATABASE_MAX_OVERFLOW=0)
+    rows = text("SELECT CONNECTION_ID() FROM seq_1_to_1000000").execution_options(yield_per=10)
+
+    @app.get("/sync")
+    def sync():
+        return str(next(iter(db.session.scalars(rows))))
+
+    @app.get("/async")
+    async def async_():
+        return str(await anext(aiter(await db.session.stream_scalars(rows))))
+
+    client = app.test_client(protocol=protocol)
+    path = "/async" if asynchronous else "/sync"
+    assert client.get(path).text != client.get(path).text
+
+
+@pytest.mark.parametrize("kind", ["mariadb"], indirect=True)
+def test_a_stream_that_was_read_to_its_end_leaves_the_connection(make_app, db):
+    app = make_app(DATABASE_POOL_SIZE=1, DATABASE_MAX_OVERFLOW=0)
+    rows = text("SELECT CONNECTION_ID() FROM seq_1_to_100").execution_options(yield_per=10)
+    connections = set()
+    for _ in range(2):
+        with app.app_context():
+            connections.update(db.session.scalars(rows))
+    assert len(connections) == 1

@@ -3,10 +3,10 @@
 import os
 import time
 
-from sqlalchemy import select, true
+from sqlalchemy import literal, select, true
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
-from carboy import Carboy, request, stream_with_context
+from carboy import Blueprint, Carboy, request, stream_with_context
 from carboy.db import Database
 
 app = Carboy(__name__, instance_path=os.environ["BANK"])
@@ -62,7 +62,7 @@ async def async_transfer():
     return ""
 
 
-@db.transaction(retries=20)
+@db.transaction(retries=20, isolation="SERIALIZABLE")
 async def async_move(key, of, to):
     session = db.aio.session
     if await session.get(Transfer, key) is None:
@@ -102,6 +102,57 @@ async def async_mark(key):
     await session.flush()
     await asyncio.sleep(0.02)
     return list(await session.scalars(select(Mark.id)))
+
+
+@app.get("/sync/page/<key>")
+def page(key):
+    """Stream what takes a connection from the first to the last line."""
+
+    def lines():
+        for part in range(3):
+            time.sleep(0.005)
+            yield db.session.scalar(select(literal(f"{key}.{part} ")))
+
+    db.session.scalar(select(literal(key)))
+    return stream_with_context(lines())
+
+
+mixed = Blueprint("mixed", __name__, url_prefix="/mixed")
+
+
+@mixed.before_request
+def note_who_asks():
+    db.session.scalar(select(literal("somebody")))
+
+
+@mixed.before_request
+async def let_others_go_first():
+    import asyncio
+
+    await asyncio.sleep(0)
+
+
+@mixed.get("/page/<key>")
+def mixed_page(key):
+    """Have a connection in three threads, one after the other: for the hook, the view and the teardown."""
+    return "".join(db.session.scalar(select(literal(f"{key}.{part} "))) for part in range(3))
+
+
+app.register_blueprint(mixed)
+
+
+@app.get("/async/page/<key>")
+async def async_page(key):
+    import asyncio
+
+    @stream_with_context
+    async def lines():
+        for part in range(3):
+            await asyncio.sleep(0.005)
+            yield await db.aio.session.scalar(select(literal(f"{key}.{part} ")))
+
+    await db.aio.session.scalar(select(literal(key)))
+    return lines()
 
 
 # -- Long answers ----------------------------------------------------------------------

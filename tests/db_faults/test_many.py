@@ -39,3 +39,14 @@ def test_who_waits_too_long_is_told_to_come_again(start, protocol, url, side, ki
     assert bank.ask("POST", f"/{side}/mark/again")[0] == 200
     with capsys.disabled():
         sys.stdout.write(f" {len(refused)} of 200 told 503 ")
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("side", ["sync", "async", "mixed"], indirect=True)
+def test_who_has_a_connection_goes_on_while_all_threads_wait_for_one(bank, side):
+    """A body that is streamed, and a request with sync and async parts, need a thread more than once."""
+    answers = bank.ask_all("GET", [f"/{side}/page/{number}" for number in range(200)], 200)
+    assert [(status, body) for status, _, body in answers] == [
+        (200, b"%d.0 %d.1 %d.2 " % (number, number, number)) for number in range(200)
+    ]
+    assert bank.is_free()

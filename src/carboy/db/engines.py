@@ -11,13 +11,13 @@ import threading
 import typing as t
 import weakref
 
-from sqlalchemy import create_engine, event
-from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy import QueuePool, create_engine
+from sqlalchemy.engine import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from carboy.concurrency import at_exit, run_where
+from carboy.concurrency import at_exit, lets_others_go_on, run_where
 
-from . import sqlite
+from . import mysql, sqlite
 from .settings import Settings
 from .urls import DatabaseURLs
 
@@ -26,6 +26,12 @@ if t.TYPE_CHECKING:
 
 Key = str | int | None
 """Which database: None for the main one, the name of a bind, the number of a replica."""
+
+
+class Pool(QueuePool):
+    """A pool that can be waited for by all worker threads, since who holds a connection gets another thread."""
+
+    connect = lets_others_go_on(QueuePool.connect)
 
 
 class Engines:
@@ -72,7 +78,7 @@ class Engines:
                 engine = self._sync.get(key)
                 if engine is None:
                     url = self.urls(key).sync
-                    engine = create_engine(url, **self._options(url))
+                    engine = create_engine(url, **{"poolclass": Pool} | self._options(url))
                     self._set_up(engine, url)
                     self.made(engine)
                     self._sync[key] = engine
@@ -116,9 +122,7 @@ class Engines:
         if url.get_backend_name() == "sqlite":
             sqlite.set_up(engine, timeout)
         elif url.get_backend_name() in ("mysql", "mariadb"):
-            _abandon_unread_rows(engine)
-            if timeout is not None:
-                _limit_mysql_statements(engine, timeout)
+            mysql.set_up(engine, timeout)
 
     def dispose(self) -> None:
         """Close this process's idle sync connections; more are made when they are needed."""
@@ -174,25 +178,3 @@ def _connect_args(url: URL, settings: Settings) -> dict[str, t.Any]:
     if backend in ("mysql", "mariadb"):
         return {"connect_timeout": max(1, round(settings.connect_timeout)), "charset": "utf8mb4"}
     return {}
-
-
-def _abandon_unread_rows(engine: Engine) -> None:
-    @event.listens_for(engine, "rollback")
-    def rollback(connection: Connection) -> None:
-        # Of a stream whose reader has left. The driver would read all that is still to come before anything else; a
-        # new connection costs less.
-        if not connection.invalidated:
-            result = getattr(connection.connection.driver_connection, "_result", None)
-            if result is not None and result.unbuffered_active:
-                connection.invalidate()
-
-
-def _limit_mysql_statements(engine: Engine, seconds: float) -> None:
-    @event.listens_for(engine, "connect")
-    def connect(connection: t.Any, record: t.Any) -> None:
-        cursor = connection.cursor()
-        if engine.dialect.is_mariadb:  # type: ignore[attr-defined]
-            cursor.execute(f"SET SESSION max_statement_time = {seconds}")
-        else:
-            cursor.execute(f"SET SESSION max_execution_time = {round(seconds * 1000)}")
-        cursor.close()

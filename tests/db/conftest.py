@@ -40,16 +40,21 @@ def make_app(url, tmp_path, db):
     for app in apps:
         # Loggers are known by name, to later tests as well.
         app.logger.disabled = False
-        # What a view has started may end a moment after its answer.
-        deadline = time.monotonic() + 2
-        while checked_out(app, db) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        checked_out(app, db)
         with app.app_context():
             app.async_to_sync(db.engines.dispose_async)()
             db.engines.dispose()
 
 
 def checked_out(app, db):
+    """Return how many connections stay in use: what a view has started may end a moment after its answer."""
+    deadline = time.monotonic() + 2
+    while (count := in_use(app, db)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return count
+
+
+def in_use(app, db):
     """Return how many connections are in use, of all pools."""
     with app.app_context():
         engines = db.engines
@@ -60,5 +65,11 @@ def checked_out(app, db):
 
 @pytest.fixture(name="checked_out")
 def checked_out_fixture():
-    """Tells how many connections of an application are in use."""
+    """Tells how many connections of an application stay in use."""
     return checked_out
+
+
+@pytest.fixture(name="in_use")
+def in_use_fixture():
+    """Tells how many connections of an application are in use just now."""
+    return in_use

@@ -131,18 +131,18 @@ def test_tasks_and_threads_of_a_view_have_sessions_of_their_own(app, db, Beer, p
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_the_session_of_a_streamed_response_lasts_as_long_as_the_stream(
-    app, db, Beer, protocol, asynchronous, checked_out
+    app, db, Beer, protocol, asynchronous, checked_out, in_use
 ):
-    in_use = []
+    seen = []
 
     def rows():
         for beer in db.session.scalars(select(Beer).order_by(Beer.id)):
-            in_use.append(checked_out(app, db))
+            seen.append(in_use(app, db))
             yield beer.name
 
     async def rows_async():
         async for beer in await db.session.stream_scalars(select(Beer).order_by(Beer.id)):
-            in_use.append(checked_out(app, db))
+            seen.append(in_use(app, db))
             yield beer.name
 
     def view():
@@ -153,7 +153,7 @@ def test_the_session_of_a_streamed_response_lasts_as_long_as_the_stream(
 
     app.add_url_rule("/", view_func=view_async if asynchronous else view, endpoint="rows")
     assert app.test_client(protocol=protocol).get("/").text == "StoutPorter"
-    assert in_use == [1, 1]
+    assert seen == [1, 1]
     assert checked_out(app, db) == 0
 
 

@@ -18,7 +18,7 @@ RESTARTS = ("fast", "immediate", "fast")
 POOL = 5
 
 
-def test_no_transfer_is_lost_or_done_twice(start, postgresql, protocol, until, capsys):
+def test_no_transfer_is_lost_or_done_twice(start, postgresql, protocol, until, capsys):  # noqa: C901
     bank = start(protocol, f"{postgresql.url}?application_name={protocol}", DATABASE_POOL_SIZE=POOL)
     numbers = itertools.count()
     expected = Counter(dict.fromkeys(range(1, 101), 100))

@@ -1,3 +1,4 @@
+import asyncio
 import threading
 
 import pytest
@@ -109,6 +110,37 @@ def test_a_session_goes_on_with_another_connection_after_its_own_was_lost(make_a
     side = "async" if asynchronous else "sync"
     assert client.get(f"/{side}/lost").status_code == 503
     assert client.get(f"/{side}/again").text == "1"
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"], indirect=True)
+@pytest.mark.parametrize("path", ["/sync", "/async"])
+def test_an_answer_is_sent_though_the_connection_was_lost_after_it_was_made(make_app, db, url, kind, protocol, path):
+    app = make_app(DATABASE_BINDS={"other": url})
+    number, end = {
+        "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({}, 5000)"),
+        "mariadb": ("SELECT CONNECTION_ID()", "KILL {}"),
+    }[kind]
+
+    def kill(connection):
+        with db.engines.sync("other").connect() as other:
+            other.execute(text(end.format(connection)))
+
+    @app.get("/sync")
+    def sync():
+        kill(db.session.scalar(text(number)))
+        return "answer"
+
+    @app.get("/async")
+    async def async_():
+        connection = await db.session.scalar(text(number))
+        await asyncio.to_thread(kill, connection)
+        return "answer"
+
+    for _ in range(2):
+        answer = app.test_client(protocol=protocol).get(path)
+        assert (answer.status_code, answer.text) == (200, "answer")
+    with app.app_context():
+        assert db.engine.pool.checkedout() == 0
 
 
 @pytest.mark.parametrize("kind", ["mariadb"], indirect=True)

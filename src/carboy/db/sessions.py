@@ -15,6 +15,7 @@ import warnings
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.sql import visitors
@@ -209,14 +210,18 @@ class Scope:
     def _other_task_ended(self, task: asyncio.Task[t.Any]) -> None:
         session = self._others.pop(task, None)
         if session is not None:
-            keep(task.get_loop().create_task(session.close()))
+            keep(task.get_loop().create_task(_close(session)))
 
     def _close_sync(self, exc: BaseException | None) -> None:
         sessions, self._threads = self._threads, {}
         for session in sessions.values():
             if exc is None and isinstance(session, DebugSession):
                 session.warn_of_loss()
-            session.close()
+            try:
+                session.close()
+            except DBAPIError:
+                # The connection is lost, and with it what was to be rolled back. The answer is none the worse for it.
+                session.invalidate()
 
     async def _close_async(self, exc: BaseException | None) -> None:
         session, self._session, self._task = self._session, None, None
@@ -224,7 +229,14 @@ class Scope:
             if exc is None and isinstance(session.sync_session, DebugSession):
                 session.sync_session.warn_of_loss()
             # A client that leaves cancels this task, possibly here.
-            await asyncio.shield(session.close())
+            await asyncio.shield(_close(session))
+
+
+async def _close(session: AsyncSession) -> None:
+    try:
+        await session.close()
+    except DBAPIError:
+        await session.invalidate()
 
 
 def current_side(session: AsyncSession) -> AsyncSession | Session:
